@@ -33,6 +33,8 @@ struct node {
   __u16 masquerade_last;
   __u32 vni;                 /* VXLAN network identifier, host order */
   __u32 flags;               /* NODE_* */
+  __u8 host_mac[6];          /* of the host's leg: what a packet handed to the host is addressed to */
+  __u8 pad[2];
 };
 #define NODE_MASQUERADE 1u   /* pods reach the world with the node's address */
 
