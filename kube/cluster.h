@@ -2,6 +2,7 @@
 // it.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <span>
@@ -25,6 +26,25 @@ struct Cluster {
   Store<Secret> secrets;
 };
 
+// The object under ref, or nothing.
+std::optional<Object> find(const Cluster& cluster, const ObjectRef& ref);
+// Stores object under its key. False when what was there is the same but for its resourceVersion.
+bool put(Cluster& cluster, const Object& object);
+// False when there was nothing.
+bool erase(Cluster& cluster, const ObjectRef& ref);
+// Everything in the cluster, kind by kind.
+std::vector<ObjectRef> refs(const Cluster& cluster);
+
+// What `thalweg status` says of a source.
+struct SourceStatus {
+  std::string where;    // "manifests examples/demo", "https://10.0.0.1:6443"
+  bool synced = false;  // every kind has been listed once
+  uint64_t events = 0;  // objects added, changed, deleted since the start
+  uint64_t errors = 0;  // since the start; a malformed object counts once a version
+  std::string last_error;
+  std::chrono::system_clock::time_point last_event{};  // when the source last heard anything
+};
+
 // Where objects come from: an API server (kube/client), manifests (kube/manifests), another node's relay.
 // Lives on one loop; owns the Cluster it fills.
 class Source {
@@ -36,6 +56,7 @@ class Source {
   virtual ~Source() = default;
   virtual void start(OnChange on_change) = 0;
   virtual void stop() = 0;
+  virtual SourceStatus status() const { return {}; }
 };
 
 }  // namespace thalweg::kube

@@ -26,4 +26,12 @@ bool LabelSelector::matches(const Labels& labels) const {
   return std::ranges::all_of(requirements, [&](const Requirement& one) { return holds(one, labels); });
 }
 
+std::string ObjectRef::str() const { return std::string(info(kind).name) + " " + key.str(); }
+
+const Meta& meta_of(const Object& object) {
+  return std::visit([](const auto& one) -> const Meta& { return one->meta; }, object);
+}
+
+ObjectRef ref_of(const Object& object) { return {kind_of(object), meta_of(object).key}; }
+
 }  // namespace thalweg::kube

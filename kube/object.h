@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -32,6 +33,7 @@ struct Meta {
   Labels labels;
   Labels annotations;        // only those whose key Thalweg reads
   bool terminating = false;  // deletionTimestamp is set
+  bool operator==(const Meta&) const = default;
 };
 
 // A selector as the API writes it: all of both lists must hold; empty selects everything.
@@ -61,16 +63,19 @@ struct Node {
   Meta meta;
   std::vector<Cidr> pod_cidrs;
   std::vector<Ip> addresses;  // InternalIP, in the order given
+  bool operator==(const Node&) const = default;
 };
 
 struct Namespace {
   Meta meta;
+  bool operator==(const Namespace&) const = default;
 };
 
 struct ContainerPort {
   std::string name;
   uint16_t port = 0;
   Protocol protocol = Protocol::TCP;
+  bool operator==(const ContainerPort&) const = default;
 };
 
 struct Pod {
@@ -83,6 +88,7 @@ struct Pod {
   bool finished = false;  // phase Succeeded or Failed: its addresses are no longer its own
   std::vector<Ip> ips;    // status.podIPs
   std::vector<ContainerPort> ports;  // named container ports, for named targetPorts and policies
+  bool operator==(const Pod&) const = default;
 };
 
 struct ServicePort {
@@ -91,6 +97,7 @@ struct ServicePort {
   uint16_t port = 0;
   PortRef target_port;
   uint16_t node_port = 0;  // 0: none
+  bool operator==(const ServicePort&) const = default;
 };
 
 struct Service {
@@ -110,6 +117,7 @@ struct Service {
   bool external_local = false;      // externalTrafficPolicy: Local
   uint32_t affinity_timeout_s = 0;  // sessionAffinity ClientIP; 0: none
   uint16_t health_check_node_port = 0;
+  bool operator==(const Service&) const = default;
 };
 
 struct Endpoint {
@@ -122,12 +130,14 @@ struct Endpoint {
   ObjectKey target_pod;  // targetRef of kind Pod; empty name: none
   std::vector<std::string> zone_hints;
   std::vector<std::string> node_hints;
+  bool operator==(const Endpoint&) const = default;
 };
 
 struct EndpointPort {
   std::string name;
   Protocol protocol = Protocol::TCP;
   uint16_t port = 0;
+  bool operator==(const EndpointPort&) const = default;
 };
 
 struct EndpointSlice {
@@ -136,6 +146,7 @@ struct EndpointSlice {
   bool v4 = true;       // addressType
   std::vector<EndpointPort> ports;
   std::vector<Endpoint> endpoints;
+  bool operator==(const EndpointSlice&) const = default;
 };
 
 // networking.k8s.io/v1 NetworkPolicy.
@@ -150,17 +161,20 @@ struct PolicyPeer {
   std::optional<IpBlock> ip_block;
   std::optional<LabelSelector> namespace_selector;
   std::optional<LabelSelector> pod_selector;
+  bool operator==(const PolicyPeer&) const = default;
 };
 
 struct PolicyPort {
   std::optional<Protocol> protocol;  // the API defaults it to TCP; empty never comes from the API
   std::optional<PortRef> port;       // none: every port
   uint16_t end_port = 0;             // 0: the port alone
+  bool operator==(const PolicyPort&) const = default;
 };
 
 struct PolicyRule {
   std::vector<PolicyPeer> peers;  // empty: every peer
   std::vector<PolicyPort> ports;  // empty: every port
+  bool operator==(const PolicyRule&) const = default;
 };
 
 struct NetworkPolicy {
@@ -170,12 +184,14 @@ struct NetworkPolicy {
   bool isolates_egress = false;
   std::vector<PolicyRule> ingress;
   std::vector<PolicyRule> egress;
+  bool operator==(const NetworkPolicy&) const = default;
 };
 
 // networking.k8s.io/v1 Ingress.
 struct IngressBackend {
   std::string service;  // same namespace
   PortRef port;
+  bool operator==(const IngressBackend&) const = default;
 };
 
 struct IngressPath {
@@ -183,16 +199,19 @@ struct IngressPath {
   std::string path;
   Type type = Type::Prefix;
   IngressBackend backend;
+  bool operator==(const IngressPath&) const = default;
 };
 
 struct IngressRule {
   std::string host;  // empty: any; "*.example.com": one label
   std::vector<IngressPath> paths;
+  bool operator==(const IngressRule&) const = default;
 };
 
 struct IngressTls {
   std::vector<std::string> hosts;
   std::string secret;  // same namespace
+  bool operator==(const IngressTls&) const = default;
 };
 
 struct Ingress {
@@ -201,6 +220,7 @@ struct Ingress {
   std::optional<IngressBackend> default_backend;
   std::vector<IngressRule> rules;
   std::vector<IngressTls> tls;
+  bool operator==(const Ingress&) const = default;
 };
 
 // Only thalweg-ingress reads Secrets, only of type kubernetes.io/tls, and never through the relay.
@@ -208,6 +228,7 @@ struct Secret {
   Meta meta;
   std::string tls_crt;  // PEM
   std::string tls_key;  // PEM; never logged, never dumped
+  bool operator==(const Secret&) const = default;
 };
 
 // Every kind, once: KIND(Type, plural resource, API group/version, namespaced).
@@ -231,6 +252,32 @@ struct ObjectRef {
   Kind kind;
   ObjectKey key;
   auto operator<=>(const ObjectRef&) const = default;
+  std::string str() const;  // "Service default/web"
 };
+
+// Any one object; the alternatives stand in the order of Kind.
+using Object = std::variant<std::shared_ptr<const Node>, std::shared_ptr<const Namespace>,
+                            std::shared_ptr<const Pod>, std::shared_ptr<const Service>,
+                            std::shared_ptr<const EndpointSlice>, std::shared_ptr<const NetworkPolicy>,
+                            std::shared_ptr<const Ingress>, std::shared_ptr<const Secret>>;
+
+// What the API calls a kind.
+struct KindInfo {
+  Kind kind;
+  std::string_view name;           // "Service"
+  std::string_view plural;         // "services"
+  std::string_view group_version;  // "v1", "networking.k8s.io/v1"
+  bool namespaced;
+};
+inline constexpr KindInfo kKinds[] = {
+#define KIND(type, plural, version, namespaced) {Kind::type, #type, plural, version, namespaced},
+    THALWEG_KINDS(KIND)
+#undef KIND
+};
+inline const KindInfo& info(Kind kind) { return kKinds[static_cast<size_t>(kind)]; }
+
+inline Kind kind_of(const Object& object) { return static_cast<Kind>(object.index()); }
+const Meta& meta_of(const Object& object);
+ObjectRef ref_of(const Object& object);
 
 }  // namespace thalweg::kube
