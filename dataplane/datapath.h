@@ -33,7 +33,8 @@ class Datapath {
  public:
   virtual ~Datapath() = default;
   // Applies the changes in the order given; stops at the first that fails and names its table and row.
-  // Put is an upsert; deleting an absent row is no error.
+  // Put is an upsert; deleting an absent row is no error, deleting a row of an ARRAY
+  // zeroes it.
   virtual Result<> apply(std::span<const Change> changes) = 0;
   // Every row of one table, in no order. ARRAY tables: only rows that are not all zero.
   virtual Result<std::vector<Row>> dump(table_id table) const = 0;

@@ -1,0 +1,99 @@
+// Compiler: Cluster + this node's links and configuration → Intent, by fragments (one per Service with its
+// slices, Node, local pod, policy subject). Only what changed is recompiled; the result is as if compiled
+// from scratch. The agent and the edge each own one, on one thread.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "dataplane/intent/intent.h"
+#include "kube/cluster.h"
+#include "policy/rules.h"
+
+namespace thalweg::dataplane {
+
+using Mac = std::array<uint8_t, 6>;
+
+// What the node is told by its flags and finds in its kernel.
+struct Config {
+  std::string node_name;
+  bool edge = false;  // thalweg-edge: LoadBalancer and external addresses only, any endpoint will do
+  Ip v4, v6;          // this node's addresses; none: the first of its Node object
+  uint32_t uplink_ifindex = 0;
+  uint32_t host_ifindex = 0;
+  Mac host_mac{};
+  uint16_t tunnel_port = 4789;
+  uint16_t mtu = 1450;  // largest inner packet, bytes
+  uint32_t vni = 1;
+  bool masquerade = true;
+  uint16_t masquerade_first = 50000, masquerade_last = 59999;
+  std::vector<Cidr> service_cidrs;      // become ROUTE_SERVICE_CIDR rows
+  std::vector<Cidr> external_ip_cidrs;  // the only spec.externalIPs served (CVE-2020-8554: empty serves none)
+  bool operator==(const Config&) const = default;
+};
+
+// A pod wired on this node: what CNI ADD knows of it. The endpoint's rows exist only while the link does.
+struct LocalPod {
+  kube::ObjectKey key;
+  std::vector<Ip> ips;
+  uint32_t ifindex = 0;  // host side of its veth
+  Mac mac{};             // of the pod's interface
+  Mac host_mac{};        // of the host side
+  bool operator==(const LocalPod&) const = default;
+};
+
+// One clear line about an object that could not be compiled (fully); it stands until the object changes.
+struct Complaint {
+  std::string object;  // "Service default/web"
+  std::string text;
+  bool operator==(const Complaint&) const = default;
+};
+
+class Compiler {
+ public:
+  explicit Compiler(Config config);
+  ~Compiler();
+  Compiler(const Compiler&) = delete;
+  Compiler& operator=(const Compiler&) = delete;
+
+  // ---- what is desired; nothing is compiled before compile()
+  void configure(Config config);
+  // Takes over the objects named, or forgets them where the cluster has none.
+  void update(const kube::Cluster& cluster, std::span<const kube::ObjectRef> changed);
+  // For CNI ADD: a Pod the source has not told of yet. Holds until update() names it or its link goes.
+  void put_pod(std::shared_ptr<const kube::Pod> pod);
+  bool knows_pod(const kube::ObjectKey& key) const;
+  // A link without a Pod object gets no rows: nothing flows before its policy is known.
+  void put_link(LocalPod link);
+  void remove_link(const kube::ObjectKey& key);
+
+  // Recompiles what is dirty; returns the rows that may differ from those of the last compile().
+  Touched compile();
+  const Intent& intent() const;
+  std::vector<Complaint> complaints() const;
+  // What the numbers in the rows stand for, for `thalweg why`.
+  const policy::Names& names() const;
+
+  // ---- numbering: identities, rule sets and rule ids keep their numbers across a restart.
+  // Save numbering() durably *before* the rows of a compile() are applied; restore() it before the first one.
+  std::string numbering() const;
+  uint64_t numbering_version() const;  // changes when numbering() does
+  Result<> restore(std::string_view numbering);
+  // Numbers found in adopted tables but not in the restored numbering are not given out by the first
+  // compile().
+  void avoid(const Intent& actual);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// The same as one function of the state; the tests hold Compiler to it.
+Intent compile_from_scratch(const Config& config, const kube::Cluster& cluster,
+                            std::span<const LocalPod> links, std::string_view numbering = {});
+
+}  // namespace thalweg::dataplane

@@ -1,0 +1,111 @@
+// Intent: exactly what this node's tables should hold, one typed table for every AGENT row of bpf/maps.def.
+// compile.h makes it, diff.h compares it, dataplane/agent/reconciler.h makes it true.
+#pragma once
+
+#include <cstring>
+#include <optional>
+#include <string_view>
+#include <type_traits>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "base/ip.h"
+#include "bpf/abi.h"
+#include "dataplane/datapath.h"
+
+namespace thalweg::dataplane {
+
+// A key or value as the tables hold it. The structs of abi.h have no implicit padding.
+template <class T>
+Bytes to_bytes(const T& value) {
+  static_assert(std::is_trivially_copyable_v<T>);
+  return Bytes(reinterpret_cast<const char*>(&value), sizeof value);
+}
+
+// The other way; the sizes must agree.
+template <class T>
+T from_bytes(const Bytes& bytes) {
+  T value{};
+  std::memcpy(&value, bytes.data(), std::min(sizeof value, bytes.size()));
+  return value;
+}
+
+struct RowHash {
+  template <class K>
+  size_t operator()(const K& key) const {
+    return std::hash<std::string_view>()({reinterpret_cast<const char*>(&key), sizeof key});
+  }
+};
+struct RowEqual {
+  template <class K>
+  bool operator()(const K& a, const K& b) const {
+    return std::memcmp(&a, &b, sizeof a) == 0;
+  }
+};
+
+template <class K, class V>
+using Rows = std::unordered_map<K, V, RowHash, RowEqual>;
+
+// A macro for every AGENT table: declare AGENT_ROWS(name, key, value, entries), include this list.
+#define THALWEG_TABLE_AGENT(name, kind, key, value, entries) AGENT_ROWS(name, kind, key, value, entries)
+#define THALWEG_TABLE_PATH(name, kind, key, value, entries)
+
+struct Intent {
+#define AGENT_ROWS(name, kind, key, value, entries)    Rows<key, value> name;
+#define TABLE(name, kind, key, value, entries, writer) THALWEG_TABLE_##writer(name, kind, key, value, entries)
+#include "bpf/maps.def"
+#undef TABLE
+#undef AGENT_ROWS
+};
+
+// Calls f(table_id, rows) for every AGENT table, in the order of maps.def.
+template <class I, class F>
+requires std::is_same_v<std::remove_const_t<I>, Intent>
+void for_each_table(I& intent, F&& f) {
+#define AGENT_ROWS(name, kind, key, value, entries)    f(TABLE_##name, intent.name);
+#define TABLE(name, kind, key, value, entries, writer) THALWEG_TABLE_##writer(name, kind, key, value, entries)
+#include "bpf/maps.def"
+#undef TABLE
+#undef AGENT_ROWS
+}
+
+// What maps.def says of a table.
+struct TableInfo {
+  enum class Kind : uint8_t { ARRAY, HASH, LPM, LRU, PERCPU_ARRAY };
+  enum class Writer : uint8_t { AGENT, PATH };
+  std::string_view name;
+  Kind kind;
+  size_t key_size;
+  size_t value_size;
+  size_t entries;
+  Writer writer;
+};
+inline constexpr TableInfo kTables[] = {
+#define TABLE(name, kind, key, value, entries, writer) \
+  {#name, TableInfo::Kind::kind, sizeof(key), sizeof(value), entries, TableInfo::Writer::writer},
+#include "bpf/maps.def"
+#undef TABLE
+};
+inline const TableInfo& info(table_id table) { return kTables[table]; }
+
+// One row by bytes, for those who hold only a table_id.
+std::optional<Bytes> find(const Intent& intent, table_id table, const Bytes& key);
+void put(Intent& intent, table_id table, const Bytes& key, const Bytes& value);
+void erase(Intent& intent, table_id table, const Bytes& key);
+size_t row_count(const Intent& intent);
+bool operator==(const Intent& a, const Intent& b);
+// Every AGENT table of a datapath, as an Intent; an error names the table and what is wrong with it.
+Result<Intent> dump_all(const Datapath& datapath);
+
+// The abi's forms of addresses and ports.
+addr to_addr(const Ip& ip);
+Ip to_ip(const addr& address);
+prefix to_prefix(const Cidr& cidr);
+
+// Rows named by table and key, without their values: what a compilation touched.
+using RowKey = std::pair<table_id, Bytes>;
+using Touched = std::vector<RowKey>;
+
+}  // namespace thalweg::dataplane
