@@ -65,8 +65,9 @@ class Server {
 
   uint64_t refused_connections() const;
 
+  struct Impl;  // in http.cc
+
  private:
-  struct Impl;
   std::shared_ptr<Impl> impl_;
 };
 

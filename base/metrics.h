@@ -26,7 +26,8 @@ class Counter {
   Counter() = default;
   explicit Counter(prometheus::Counter* impl) : impl_(impl) {}
   void add(double n = 1) const;
-  // For a total that is kept elsewhere (a BPF map): raises to it; a smaller one is taken as a restart at 0.
+  // For a total that is kept elsewhere (a BPF map): raises to it. A smaller one changes nothing: counters
+  // only grow.
   void raise_to(double total) const;
   double value() const;
 

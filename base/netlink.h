@@ -117,7 +117,7 @@ class Socket {
                     const std::function<void(const nlmsghdr&)>& on_row);
   Result<> send(Message& message);
   Result<End> receive(const std::function<void(const nlmsghdr&)>& on_reply);
-  Result<> drain();
+  void drain();
   Fd fd_;
   uint32_t port_ = 0;
   uint32_t sequence_ = 0;
