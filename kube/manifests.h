@@ -26,12 +26,14 @@ struct ManifestLimits {
 struct ManifestFile {
   std::vector<Object> objects;
   std::vector<int> lines;           // of each object, from 1
+  std::vector<ObjectRef> refused;   // objects with an error of their own
   std::vector<std::string> errors;  // "FILE:LINE: Service default/web: spec.ports[0].port: …"
   bool broken = false;              // not readable as YAML or JSON at all
 };
 
 // Reads one multi-document text; `kind: List` is opened up, unknown kinds are left out.
-ManifestFile read_manifest(std::string_view file_name, std::string_view text, const ManifestLimits& = {});
+ManifestFile read_manifest(std::string_view file_name, std::string_view text, const ManifestLimits& = {},
+                           bool with_secrets = true);
 
 // A whole Cluster from one text, EndpointSlices derived; fails on the first error. For tests and tools.
 Result<Cluster> cluster_from_yaml(std::string_view yaml);
