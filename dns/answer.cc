@@ -25,31 +25,18 @@ struct Exchange {
   }
 };
 
-size_t put_opt(uint8_t* at, bool dnssec_ok, Rcode rcode) {
-  at[0] = 0;
-  put_u16(at + 1, kOpt);
-  put_u16(at + 3, kEdnsUdpSize);
-  at[5] = static_cast<uint8_t>(rcode) >> 4;
-  at[6] = 0;
-  put_u16(at + 7, dnssec_ok ? 0x8000 : 0);
-  put_u16(at + 9, 0);
-  return kOptSize;
-}
-
 // Header, the question as it came, and OPT behind `body` bytes that stand after the question already.
-Reply finish(const Exchange& x, uint16_t flags, Rcode rcode, std::array<uint16_t, 3> counts, size_t body) {
+Reply finish(const Exchange& x, uint16_t flags, Rcode rcode, const std::array<uint16_t, 3>& counts,
+             size_t body) {
   uint8_t* out = x.out.data();
   const size_t question = x.query.question_end;
   put_u16(out, x.query.id);
   put_u16(out + 2, flags);
   put_u16(out + 4, question > kHeaderSize ? 1 : 0);
   std::memcpy(out + kHeaderSize, x.message.data() + kHeaderSize, question - kHeaderSize);
-  size_t size = question + body;
-  if (x.query.edns) {
-    size += put_opt(out + size, x.query.dnssec_ok, rcode);
-    ++counts[2];
-  }
   for (size_t i = 0; i < counts.size(); ++i) put_u16(out + 6 + 2 * i, counts[i]);
+  size_t size = question + body;
+  if (x.query.edns) size += write_opt(out + size, x.query.dnssec_ok, rcode, out);
   return {.action = Reply::Action::Send, .rcode = rcode, .truncated = (flags & kTc) != 0, .size = size};
 }
 
@@ -169,10 +156,7 @@ Writer chain_writer(const Exchange& x) {
 
 Reply seal(const Exchange& x, const Writer& writer, Rcode rcode, bool truncated) {
   size_t size = writer.size();
-  if (x.query.edns) {
-    size += put_opt(x.out.data() + size, x.query.dnssec_ok, rcode);
-    put_u16(x.out.data() + 10, 1);
-  }
+  if (x.query.edns) size += write_opt(x.out.data() + size, x.query.dnssec_ok, rcode, x.out.data());
   return {.action = Reply::Action::Send, .rcode = rcode, .truncated = truncated, .size = size};
 }
 

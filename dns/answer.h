@@ -29,7 +29,7 @@ struct Transport {
 // The room a reply has: the client's EDNS size, at most ours; 64 KiB on a stream.
 size_t reply_limit(const Query& query, const Transport& transport);
 
-// `parsed` is what parse_query(message, query) said. out must hold at least 64 KiB.
+// `parsed` is what parse_query(message, query) said. out must hold reply_limit() bytes.
 Reply answer(const Zone& zone, Parsed parsed, const Query& query, Bytes message, const Transport& transport,
              std::span<uint8_t> out);
 

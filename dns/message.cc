@@ -172,13 +172,9 @@ bool Writer::rdata_names(Bytes rdata, size_t names) {
 }
 
 bool Writer::opt(bool dnssec_ok, Rcode rcode, uint16_t udp_size) {
-  const size_t start = at_;
-  const uint32_t ttl =
-      static_cast<uint32_t>(static_cast<uint8_t>(rcode) >> 4) << 24 | (dnssec_ok ? 0x8000u : 0u);
-  const uint8_t root = 0;
-  if (!bytes({&root, 1}) || !u16(kOpt) || !u16(udp_size) || !u32(ttl) || !u16(0))
-    return undo(start, known_count_);
-  count(Section::Additional);
+  if (at_ + kOptSize > limit_) return false;
+  at_ += write_opt(out_.data() + at_, dnssec_ok, rcode, out_.data());
+  put_u16(out_.data() + at_ - 8, udp_size);
   return true;
 }
 
@@ -243,6 +239,18 @@ bool Writer::bytes(Bytes data) {
   if (!data.empty()) std::memcpy(out_.data() + at_, data.data(), data.size());
   at_ += data.size();
   return true;
+}
+
+size_t write_opt(uint8_t* at, bool dnssec_ok, Rcode rcode, uint8_t* header) {
+  at[0] = 0;  // the root owns it
+  put_u16(at + 1, kOpt);
+  put_u16(at + 3, kEdnsUdpSize);
+  at[5] = static_cast<uint8_t>(rcode) >> 4;
+  at[6] = 0;  // version
+  put_u16(at + 7, dnssec_ok ? 0x8000 : 0);
+  put_u16(at + 9, 0);
+  put_u16(header + 10, static_cast<uint16_t>(get_u16(header + 10) + 1));
+  return kOptSize;
 }
 
 }  // namespace thalweg::dns

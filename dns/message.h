@@ -160,4 +160,8 @@ inline uint32_t get_u32(const uint8_t* at) {
   return static_cast<uint32_t>(get_u16(at)) << 16 | get_u16(at + 2);
 }
 
+// Writes our OPT at `at` and counts it in the additional section of the message that begins at `header`. The
+// upper bits of an extended rcode live there (RFC 6891 §6.1.3). Returns kOptSize.
+size_t write_opt(uint8_t* at, bool dnssec_ok, Rcode rcode, uint8_t* header);
+
 }  // namespace thalweg::dns
