@@ -163,6 +163,8 @@ const Flags::Impl& Flags::Impl::innermost() const {
 
 std::optional<int> Flags::parse(int argc, const char* const* argv) {
   std::string refused;
+  impl_->wants_help = impl_->wants_version = false;
+  impl_->completion.clear();
   try {
     impl_->app->parse(argc, argv);
   } catch (const CLI::ParseError& error) {

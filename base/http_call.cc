@@ -77,8 +77,9 @@ Result<HttpReply> receive(int fd, bool head, Clock::time_point deadline) {
       continue;
     }
     if (n == 0) {
+      const bool answered = parser.is_header_done();
       parser.put_eof(code);
-      if (code || !parser.is_done()) return fail("the answer ends early");
+      if (!answered || code || !parser.is_done()) return fail("the answer ends early");
       break;
     }
     pending.append(chunk, n);
