@@ -1,0 +1,204 @@
+#include "dataplane/ebpf/maps.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include <algorithm>
+
+#include "base/file.h"
+
+namespace thalweg::dataplane {
+namespace {
+
+constexpr size_t kBatch = 4096;
+constexpr int kNotSupported = 524;  // the kernel's own ENOTSUPP, which errno.h does not know
+
+bpf_map_type map_type(TableInfo::Kind kind) {
+  switch (kind) {
+    case TableInfo::Kind::ARRAY: return BPF_MAP_TYPE_ARRAY;
+    case TableInfo::Kind::HASH: return BPF_MAP_TYPE_HASH;
+    case TableInfo::Kind::LPM: return BPF_MAP_TYPE_LPM_TRIE;
+    case TableInfo::Kind::LRU: return BPF_MAP_TYPE_LRU_HASH;
+    case TableInfo::Kind::PERCPU_ARRAY: return BPF_MAP_TYPE_PERCPU_ARRAY;
+  }
+  return BPF_MAP_TYPE_UNSPEC;
+}
+
+// Only the agent adds rows to a HASH, so memory is taken as rows come; an LRU needs it beforehand.
+uint32_t map_flags(TableInfo::Kind kind) {
+  return kind == TableInfo::Kind::HASH || kind == TableInfo::Kind::LPM ? BPF_F_NO_PREALLOC : 0;
+}
+
+Result<Fd> create(const TableInfo& table) {
+  LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = map_flags(table.kind));
+  const std::string name = std::string(table.name).substr(0, BPF_OBJ_NAME_LEN - 1);
+  const int fd = bpf_map_create(map_type(table.kind), name.c_str(), table.key_size, table.value_size,
+                                table.entries, &options);
+  if (fd < 0) return fail_errno(-fd, "create table {}", table.name);
+  return Fd(fd);
+}
+
+bool has_layout(int fd, const TableInfo& table) {
+  bpf_map_info info{};
+  uint32_t size = sizeof info;
+  return bpf_obj_get_info_by_fd(fd, &info, &size) == 0 && info.type == map_type(table.kind) &&
+         info.key_size == table.key_size && info.value_size == table.value_size &&
+         info.max_entries == table.entries && info.map_flags == map_flags(table.kind);
+}
+
+Result<Fd> create_pinned(const TableInfo& table, const std::string& path) {
+  Fd fd = TRY(create(table));
+  if (const int error = bpf_obj_pin(fd.get(), path.c_str()))
+    return fail_errno(-error, "pin table {} at {}", table.name, path);
+  return fd;
+}
+
+bool unsupported(int error) { return error == -kNotSupported || error == -EOPNOTSUPP || error == -EINVAL; }
+
+const char* key_of(const std::string& keys, size_t row, size_t size) { return keys.data() + row * size; }
+
+// For kernels whose kind of table has no batch lookup.
+Result<bool> walk_singly(int fd, const TableInfo& table, const EbpfDatapath::OnRows& on_rows) {
+  std::string key, keys, values, next(table.key_size, '\0'), value(table.value_size, '\0');
+  size_t rows = 0;
+  while (bpf_map_get_next_key(fd, key.empty() ? nullptr : key.data(), next.data()) == 0) {
+    key = next;
+    if (bpf_map_lookup_elem(fd, key.data(), value.data()) != 0) continue;
+    keys += key;
+    values += value;
+    if (++rows > table.entries) return fail("table {}: more rows than it can hold", table.name);
+  }
+  on_rows(keys, values, rows);
+  return false;
+}
+
+}  // namespace
+
+Result<EbpfDatapath> EbpfDatapath::open(const std::string& folder) {
+  TRY(make_dirs(folder, 0700));
+  EbpfDatapath datapath;
+  for (size_t id = 0; id < TABLES; ++id) {
+    const TableInfo& table = kTables[id];
+    const std::string path = folder + "/" + std::string(table.name);
+    Fd pinned(bpf_obj_get(path.c_str()));
+    if (pinned && !has_layout(pinned.get(), table)) {
+      datapath.rebuilt_.emplace_back(table.name);
+      TRY(remove_file(path));
+      pinned.reset();
+    }
+    datapath.fds_[id] = pinned ? std::move(pinned) : TRY(create_pinned(table, path));
+  }
+  return datapath;
+}
+
+Result<> unpin_tables(const std::string& folder) {
+  for (const TableInfo& table : kTables) TRY(remove_file(folder + "/" + std::string(table.name)));
+  return {};
+}
+
+// ---- writing: runs of changes of one table and one kind become batches
+
+Result<> EbpfDatapath::apply(std::span<const Change> changes) {
+  for (size_t begin = 0; begin < changes.size();) {
+    const Change& first = changes[begin];
+    size_t end = begin + 1;
+    while (end < changes.size() && end - begin < kBatch && changes[end].table == first.table &&
+           changes[end].op == first.op)
+      ++end;
+    TRY(put_run(first.table, changes.subspan(begin, end - begin)));
+    begin = end;
+  }
+  return {};
+}
+
+Result<> EbpfDatapath::put_run(table_id id, std::span<const Change> run) {
+  const TableInfo& table = info(id);
+  const bool zeroes = table.kind == TableInfo::Kind::ARRAY;  // a row of an array cannot go, only be zeroed
+  const bool deletes = run.front().op == Change::Op::Delete;
+  std::string keys, values;
+  for (const Change& change : run) {
+    if (change.key.size() != table.key_size || (!deletes && change.value.size() != table.value_size))
+      return fail("table {}: a row of {}+{} bytes where {}+{} belong", table.name, change.key.size(),
+                  change.value.size(), table.key_size, table.value_size);
+    keys += change.key;
+    values += deletes ? std::string(table.value_size, '\0') : change.value;
+  }
+  if (deletes && !zeroes) return remove(id, keys);
+  uint32_t count = run.size();
+  const int error = bpf_map_update_batch(fd(id), keys.data(), values.data(), &count, nullptr);
+  if (error == 0) return {};
+  if (!unsupported(error) || count > 0) return fail_errno(-error, "table {}: put row {}", table.name, count);
+  for (size_t row = 0; row < run.size(); ++row)
+    if (const int one =
+            bpf_map_update_elem(fd(id), run[row].key.data(), key_of(values, row, table.value_size), 0))
+      return fail_errno(-one, "table {}: put row {}", table.name, row);
+  return {};
+}
+
+Result<> EbpfDatapath::remove(table_id id, const std::string& keys) const {
+  const TableInfo& table = info(id);
+  for (size_t row = 0; row < keys.size() / table.key_size; ++row) {
+    const int error = bpf_map_delete_elem(fd(id), key_of(keys, row, table.key_size));
+    if (error != 0 && error != -ENOENT) return fail_errno(-error, "table {}: delete a row", table.name);
+  }
+  return {};
+}
+
+// ---- reading
+
+Result<bool> EbpfDatapath::walk(table_id id, std::string& cursor, size_t rows, const OnRows& on_rows) const {
+  const TableInfo& table = info(id);
+  const bool first = cursor.empty();
+  std::string next(std::max<size_t>(table.key_size, 8), '\0');
+  while (true) {
+    std::string keys(rows * table.key_size, '\0'), values(rows * table.value_size, '\0');
+    uint32_t count = rows;
+    const int error = bpf_map_lookup_batch(fd(id), first ? nullptr : cursor.data(), next.data(), keys.data(),
+                                           values.data(), &count, nullptr);
+    if (error == -ENOSPC && rows < table.entries) {  // one bucket of the hash holds more than fits
+      rows *= 2;
+      continue;
+    }
+    if (first && unsupported(error)) return walk_singly(fd(id), table, on_rows);
+    if (error != 0 && error != -ENOENT) return fail_errno(-error, "table {}: read", table.name);
+    if (count > 0) on_rows(keys, values, count);
+    cursor = next;
+    return error == 0;
+  }
+}
+
+Result<std::vector<Row>> EbpfDatapath::dump(table_id id) const {
+  const TableInfo& table = info(id);
+  const bool is_array = table.kind == TableInfo::Kind::ARRAY;
+  std::vector<Row> all;
+  const auto collect = [&](const std::string& keys, const std::string& values, size_t rows) {
+    for (size_t row = 0; row < rows; ++row) {
+      Row one{Bytes(key_of(keys, row, table.key_size), table.key_size),
+              Bytes(key_of(values, row, table.value_size), table.value_size)};
+      if (is_array && one.value.find_first_not_of('\0') == Bytes::npos) continue;
+      all.push_back(std::move(one));
+    }
+  };
+  if (table.kind == TableInfo::Kind::PERCPU_ARRAY) return fail("table {}: read by counters()", table.name);
+  std::string cursor;
+  while (TRY(walk(id, cursor, std::min(kBatch, table.entries), collect))) continue;
+  return all;
+}
+
+Result<Counters> EbpfDatapath::counters() const {
+  const int cpus = libbpf_num_possible_cpus();
+  if (cpus < 1) return fail_errno(-cpus, "count the CPUs");
+  Counters sums{};
+  std::vector<counter> per_cpu(cpus);
+  for (uint32_t reason = 0; reason < sums.size(); ++reason) {
+    if (const int error = bpf_map_lookup_elem(fd(TABLE_counters), &reason, per_cpu.data()))
+      return fail_errno(-error, "table counters: read row {}", reason);
+    for (const counter& one : per_cpu) {
+      sums[reason].packets += one.packets;
+      sums[reason].bytes += one.bytes;
+    }
+  }
+  return sums;
+}
+
+}  // namespace thalweg::dataplane

@@ -1,0 +1,47 @@
+// The tables of bpf/maps.def as pinned BPF maps: the kernel's Datapath. Opened by thalwegd (and by
+// program.h, which gives them to the programs); generic over every table, so a new line in maps.def needs
+// nothing here.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/fd.h"
+#include "dataplane/datapath.h"
+#include "dataplane/intent/intent.h"
+
+namespace thalweg::dataplane {
+
+class EbpfDatapath : public Datapath {
+ public:
+  // Opens the tables pinned under folder (on a bpffs), making those that are absent. One pinned with another
+  // layout than maps.def's is replaced by an empty one and named in rebuilt().
+  static Result<EbpfDatapath> open(const std::string& folder);
+
+  Result<> apply(std::span<const Change> changes) override;
+  Result<std::vector<Row>> dump(table_id table) const override;
+  Result<Counters> counters() const override;
+
+  int fd(table_id table) const { return fds_[table].get(); }
+  const std::vector<std::string>& rebuilt() const { return rebuilt_; }
+
+  // Walks a table chunk by chunk, a bounded piece of work each: call until it returns false, then the walk is
+  // complete. cursor starts empty. Rows added or removed meanwhile may be missed or seen twice. Tables
+  // without batches (no kernel since 5.13) are given whole.
+  using OnRows = std::function<void(const std::string& keys, const std::string& values, size_t rows)>;
+  Result<bool> walk(table_id table, std::string& cursor, size_t rows, const OnRows& on_rows) const;
+  // Absent rows are no error. keys: whole keys, end to end.
+  Result<> remove(table_id table, const std::string& keys) const;
+
+ private:
+  Result<> put_run(table_id table, std::span<const Change> run);
+  std::array<Fd, TABLES> fds_;
+  std::vector<std::string> rebuilt_;
+};
+
+// Removes the pins of the tables under folder; the kernel frees them when no program uses them any more.
+Result<> unpin_tables(const std::string& folder);
+
+}  // namespace thalweg::dataplane

@@ -1,0 +1,65 @@
+// The path's programs in the kernel: loaded against the pinned tables, pinned, and hooked to interfaces (tcx)
+// and to a cgroup by pinned links. The kernel forwards on when the process goes; the next one opens the links
+// again and exchanges the program behind each at one stroke. Used by thalwegd.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/fd.h"
+#include "base/result.h"
+#include "dataplane/ebpf/maps.h"
+
+namespace thalweg::dataplane {
+
+// BPF_TCX_INGRESS and BPF_TCX_EGRESS (Linux 6.6), which Debian 12's headers do not have.
+inline constexpr int kTcxIngress = 46;
+inline constexpr int kTcxEgress = 47;
+
+struct Hook {
+  std::string program;  // "from_pod"
+  std::string where;    // an interface, or the cgroup's path
+};
+
+class Programs {
+ public:
+  // Loads every program with the tables given and pins it under bpf_dir/programs. What is attached stays as
+  // it is. The error is the verifier's last word.
+  static Result<Programs> load(const std::string& bpf_dir, const EbpfDatapath& tables);
+
+  // Hooks the program to the interface: opens the link pinned for both and gives it this program, or makes
+  // one. Idempotent.
+  Result<> attach(const std::string& program, const std::string& interface, uint32_t ifindex);
+  // Removes the interface's links. Absent is no error.
+  Result<> detach(const std::string& interface);
+  // Removes the links of every other interface, e.g. of pods that went while no agent ran.
+  Result<> keep_only(const std::set<std::string>& interfaces);
+  // Every socket hook, to the cgroup2 folder.
+  Result<> attach_cgroup(const std::string& folder);
+
+  bool has(const std::string& program) const { return programs_.contains(program); }
+  // What is pinned now.
+  std::vector<Hook> attached() const;
+
+ private:
+  struct Program {
+    Fd fd;
+    int attach_type = 0;
+    bool is_cgroup = false;
+  };
+  std::string link_path(std::string_view program, std::string_view where) const;
+  Result<> hook(const Program& program, int target, const std::string& path);
+
+  std::string folder_;
+  std::string cgroup_;
+  std::map<std::string, Program> programs_;
+};
+
+// Removes every pin under bpf_dir: links (so nothing is hooked any more), programs, tables.
+Result<> unpin_all(const std::string& bpf_dir);
+
+}  // namespace thalweg::dataplane
