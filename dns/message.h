@@ -9,7 +9,6 @@
 
 namespace thalweg::dns {
 
-constexpr size_t kHeaderSize = 12;
 constexpr size_t kMaxMessage = 65535;
 constexpr uint16_t kPlainUdpSize = 512;  // RFC 1035 §4.2.1
 constexpr uint16_t kEdnsUdpSize = 1232;  // no fragments on any IPv6 path (DNS flag day 2020)

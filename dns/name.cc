@@ -95,7 +95,7 @@ bool Name::read(Bytes message, size_t& at) {
     if (length >= 0xc0) {
       if (position + 1 >= message.size()) return false;
       const size_t target = static_cast<size_t>(length & 0x3f) << 8 | message[position + 1];
-      if (target >= barrier) return false;
+      if (target >= barrier || target < kHeaderSize) return false;
       if (!jumped) at = position + 2;
       jumped = true;
       position = barrier = target;

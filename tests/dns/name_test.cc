@@ -43,21 +43,25 @@ TEST(Name, LabelBoundariesDecide) {
   EXPECT_FALSE(inside.within(*Name::parse("local")));
 }
 
+// Offsets, those in pointers too, count from the header's end.
 std::optional<std::string> read_at(std::vector<uint8_t> message, size_t at, size_t* end = nullptr) {
+  message.insert(message.begin(), kHeaderSize, 0);
+  at += kHeaderSize;
   Name name;
   if (!name.read(message, at)) return std::nullopt;
-  if (end != nullptr) *end = at;
+  if (end != nullptr) *end = at - kHeaderSize;
   return name.str();
 }
 
 TEST(Name, FollowsPointersBackwardsOnly) {
   size_t end = 0;
-  EXPECT_EQ(read_at({1, 'a', 0, 1, 'b', 0xc0, 0}, 3, &end), "b.a.");
+  EXPECT_EQ(read_at({1, 'a', 0, 1, 'b', 0xc0, 12}, 3, &end), "b.a.");
   EXPECT_EQ(end, 7u);
-  EXPECT_FALSE(read_at({0xc0, 0}, 0));                     // itself
-  EXPECT_FALSE(read_at({1, 'a', 0xc0, 0}, 0));             // into its own segment
-  EXPECT_FALSE(read_at({0xc0, 2, 0xc0, 0}, 2));            // two that lead to each other
-  EXPECT_FALSE(read_at({1, 'a', 0xc0, 4, 1, 'b', 0}, 0));  // forwards
+  EXPECT_FALSE(read_at({0xc0, 12}, 0));                     // itself
+  EXPECT_FALSE(read_at({1, 'a', 0xc0, 12}, 0));             // into its own segment
+  EXPECT_FALSE(read_at({0xc0, 14, 0xc0, 12}, 2));            // two that lead to each other
+  EXPECT_FALSE(read_at({1, 'a', 0xc0, 16, 1, 'b', 0}, 0));  // forwards
+  EXPECT_FALSE(read_at({0xc0, 3}, 0));                     // into the header
   EXPECT_FALSE(read_at({1, 'a'}, 0));                      // no end
   EXPECT_FALSE(read_at({5, 'a', 0}, 0));                   // label beyond the end
   EXPECT_FALSE(read_at({0xc0}, 0));                        // half a pointer
