@@ -136,7 +136,7 @@ struct backend {
 
 /* ---- flows: the path's memory of its decisions -------------------------------------------------------- */
 
-/* Both directions of a flow share one key: a is the smaller (address, port) as big-endian bytes. */
+/* Both directions of a flow share one key: a is the smaller end, by halves[0], halves[1], then port. */
 struct flow_key {
   struct addr a;
   struct addr b;
@@ -178,10 +178,14 @@ struct flow {
   __u32 tcp;             /* what the TCP handshake has shown so far: FLOW_TCP_* */
   __u32 pad;
   struct hop hops[2];    /* [0] for packets from side a, [1] from side b; HOP_NONE: not decided yet */
+  __u32 arrived[2];      /* the interface on which each side was last checked to own its source address */
 };
 #define FLOW_NAT        1u  /* rewrite to `to` */
 #define FLOW_REPLY      2u  /* the NAT entry for the answering direction */
-#define FLOW_OPENED_BY_B 4u /* without NAT: side b sent the first packet */
+#define FLOW_OPENED_BY_B 4u /* side b sends the packets this entry was made for (without NAT: sent the first) */
+#define FLOW_TCP_SYN      1u /* seen from the opener */
+#define FLOW_TCP_ANSWERED 2u /* the other side has sent something */
+#define FLOW_TCP_CLOSING  4u /* FIN or RST seen */
 
 /* ---- sockets: what connect() and sendmsg() were told, so that getpeername() and recvmsg() tell it back -- */
 
@@ -219,12 +223,15 @@ enum verdict {
   REASON(FRAGMENT, "a fragment whose first fragment was not seen")                                     \
   REASON(SPOOFED_SOURCE, "the pod does not own the source address it used")                            \
   REASON(UNKNOWN_TUNNEL_PEER, "the outer source is not the node that owns the inner source")           \
+  REASON(LINK_LOCAL, "link-local and multicast traffic does not leave a pod")                          \
+  REASON(UNRELATED_ICMP, "an ICMP error about a flow that was not seen")                               \
   REASON(TUNNEL_FROM_POD, "a pod may not speak to the tunnel port")                                    \
   REASON(NO_SERVICE_PORT, "the service has no such port")                                              \
   REASON(NO_BACKEND, "the service has no endpoint")                                                    \
   REASON(POLICY_EGRESS, "no egress rule of the source's policies allows it")                           \
   REASON(POLICY_INGRESS, "no ingress rule of the destination's policies allows it")                    \
   REASON(NO_SUCH_POD, "the address is in a podCIDR of this node but no pod has it")                    \
+  REASON(NO_ROUTE, "nothing here leads to the destination")                                            \
   REASON(TTL_EXPIRED, "TTL or hop limit ran out")                                                      \
   REASON(NO_MASQUERADE_PORT, "every masquerade port to that destination is taken")                     \
   REASON(TOO_BIG, "larger than the path to its destination carries")                                   \
