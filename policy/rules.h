@@ -1,4 +1,4 @@
-// Rules: one NetworkPolicy → what it isolates and allows, and many of them → the rows of one rule set.
+// Rules: one NetworkPolicy → what it isolates and allows; a rule with the classes its selectors name → rows.
 // policy/rule_book calls it. https://kubernetes.io/docs/concepts/services-networking/network-policies/
 #pragma once
 
@@ -6,6 +6,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bpf/abi.h"
@@ -13,12 +14,13 @@
 
 namespace thalweg::policy {
 
-// One entry of a rule's ports, resolved as far as the policy alone allows.
+using PortName = std::pair<std::string, kube::Protocol>;
+
+// One entry of a rule's ports.
 struct PortSpec {
-  bool any_protocol = false;
   kube::Protocol protocol = kube::Protocol::TCP;
   uint16_t first = 0, last = 0;  // host order, both included; 0–0: every port of the protocol
-  std::string name;              // set: a named port, numbers come from the destination pods
+  std::string name;              // set: a named port, the numbers come from the destination pods
 };
 
 // One ingress or egress rule.
@@ -27,6 +29,7 @@ struct RuleSpec {
   std::string name;  // "NetworkPolicy default/web ingress[0]"
   bool any_peer = false;
   std::vector<Selector> peers;
+  bool any_port = false;  // of any protocol
   std::vector<PortSpec> ports;
 };
 
@@ -36,6 +39,8 @@ struct PolicySpec {
   std::vector<RuleSpec> rules;
 };
 PolicySpec digest(const kube::NetworkPolicy& policy);
+// The named ports whose numbers the subject itself decides: those of the ingress rules.
+std::vector<PortName> subject_port_names(const PolicySpec& spec);
 
 // A port range as the fewest prefixes of the 16 bits.
 struct PortPrefix {
@@ -51,13 +56,33 @@ struct ClassRef {
   const Class* marks = nullptr;
 };
 
-struct RuleRow {
-  rule_key key{};
-  rule value{};
+// What a rule is expanded with.
+struct Expansion {
+  uint32_t rule_set = 0;
+  uint32_t rule_id = 0;
+  std::vector<SelectorId> peers;                            // of RuleSpec::peers, the same order
+  std::map<PortName, SelectorId> peer_ports;                // egress: the selectors of named ports
+  std::map<PortName, std::vector<uint16_t>> subject_ports;  // ingress: the subject's own numbers
+  std::function<std::vector<ClassRef>(SelectorId)> classes_of;
 };
 
-// What `thalweg why` says of numbers found in the tables. A snapshot; rules of rows deleted lately may still
-// be named.
+struct RuleKeyLess {
+  bool operator()(const rule_key& a, const rule_key& b) const;
+};
+// The rows of a rule set. Every row allows, so whichever of those that cover a packet is the longest, the
+// answer is that of the union of the rules.
+using RuleRows = std::map<rule_key, rule, RuleKeyLess>;
+
+// Adds the rule's rows; a key that stands already stays as it is. False when the set would hold more than
+// `most`.
+bool expand(const RuleSpec& rule, const Expansion& with, size_t most, RuleRows& rows);
+
+// A 64-bit hash of what a rule set holds, never 0.
+uint64_t epoch_of(uint32_t flags, const RuleRows& rows);
+
+uint8_t ip_protocol(kube::Protocol protocol);  // IPPROTO_*
+
+// What `thalweg why` says of numbers found in the tables.
 struct RuleSetNames {
   std::vector<std::string> ingress;  // policies that isolate it: "NetworkPolicy default/deny-all"
   std::vector<std::string> egress;
@@ -68,7 +93,8 @@ struct Names {
   std::map<uint32_t, std::string> identities;  // what the class matches, in words
 };
 
-// "isolated by NetworkPolicy default/deny-all, no rule allows TCP 80 from …": the part before the comma.
-std::string isolated_by(const Names& names, uint32_t rule_set, direction way);
+// "isolated by NetworkPolicy default/deny-all, no rule allows it"; empty when nothing isolates the set that
+// way.
+std::string why_denied(const Names& names, uint32_t rule_set, direction way);
 
 }  // namespace thalweg::policy

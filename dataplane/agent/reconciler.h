@@ -33,23 +33,22 @@ class Reconciler {
   // The value is the number of rows that had drifted.
   Result<uint64_t> verify(const Intent& desired);
 
-  bool settled() const {
-    return owed_.empty() && !bump_owed_ && !unsure_;
-  }  // false: update() has to be called again
+  bool settled() const { return owed_.empty() && !bump_owed_; }  // false: update() has to be called again
   const Intent& applied() const { return applied_; }
   const ReconcilerStats& stats() const { return stats_; }
 
  private:
-  Result<> apply(const Intent& desired, const std::vector<Change>& changes);
+  Result<> make(const Intent& desired, const Touched& touched);
+  Result<> apply(const std::vector<Change>& changes);
   Result<> apply_singly(const std::vector<Change>& changes);
+  Result<> read_generation();
   Result<> bump();
   void note(const Change& change);
 
   Datapath& datapath_;
-  Intent applied_;  // what the tables hold, as far as is known
-  Touched owed_;    // rows a failure left behind
-  bool bump_owed_ = false;
-  bool unsure_ = false;  // a failure left the tables unknown: dump before the next diff
+  Intent applied_;          // what the tables hold, as far as is known
+  Touched owed_;            // rows a failure left behind
+  bool bump_owed_ = false;  // cached flows rest on rows that have changed since
   uint64_t generation_ = 0;
   ReconcilerStats stats_;
 };

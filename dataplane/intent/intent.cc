@@ -1,0 +1,89 @@
+#include "dataplane/intent/intent.h"
+
+#include <arpa/inet.h>
+
+namespace thalweg::dataplane {
+
+namespace {
+
+// f(rows) for the table with this id.
+template <class I, class F>
+void on_table(I& intent, table_id table, F&& f) {
+  for_each_table(intent, [&](table_id id, auto& rows) {
+    if (id == table) f(rows);
+  });
+}
+
+template <class R>
+using KeyOf = typename std::remove_cvref_t<R>::key_type;
+template <class R>
+using ValueOf = typename std::remove_cvref_t<R>::mapped_type;
+
+}  // namespace
+
+std::optional<Bytes> find(const Intent& intent, table_id table, const Bytes& key) {
+  std::optional<Bytes> out;
+  on_table(intent, table, [&](const auto& rows) {
+    const auto row = rows.find(from_bytes<KeyOf<decltype(rows)>>(key));
+    if (row != rows.end()) out = to_bytes(row->second);
+  });
+  return out;
+}
+
+void put(Intent& intent, table_id table, const Bytes& key, const Bytes& value) {
+  on_table(intent, table, [&](auto& rows) {
+    rows[from_bytes<KeyOf<decltype(rows)>>(key)] = from_bytes<ValueOf<decltype(rows)>>(value);
+  });
+}
+
+void erase(Intent& intent, table_id table, const Bytes& key) {
+  on_table(intent, table, [&](auto& rows) { rows.erase(from_bytes<KeyOf<decltype(rows)>>(key)); });
+}
+
+size_t row_count(const Intent& intent) {
+  size_t out = 0;
+  for_each_table(intent, [&](table_id, const auto& rows) { out += rows.size(); });
+  return out;
+}
+
+bool operator==(const Intent& a, const Intent& b) {
+  bool same = row_count(a) == row_count(b);
+  for_each_table(a, [&](table_id table, const auto& rows) {
+    for (const auto& [key, value] : rows)
+      if (same && find(b, table, to_bytes(key)) != to_bytes(value)) same = false;
+  });
+  return same;
+}
+
+Result<Intent> dump_all(const Datapath& datapath) {
+  Intent out;
+  for (const auto& table : kTables) {
+    if (table.writer != TableInfo::Writer::AGENT) continue;
+    const auto id = static_cast<table_id>(&table - kTables);
+    const auto rows = TRY(context(datapath.dump(id), "dump {}", table.name));
+    for (const auto& row : rows) {
+      if (row.key.size() != table.key_size || row.value.size() != table.value_size)
+        return fail("dump {}: a row of {} + {} bytes, not {} + {}", table.name, row.key.size(),
+                    row.value.size(), table.key_size, table.value_size);
+      put(out, id, row.key, row.value);
+    }
+  }
+  return out;
+}
+
+addr to_addr(const Ip& ip) {
+  addr out{};
+  std::memcpy(out.bytes, ip.bytes().data(), sizeof out.bytes);
+  return out;
+}
+
+Ip to_ip(const addr& address) { return Ip::from_v6_bytes(address.bytes); }
+
+prefix to_prefix(const Cidr& cidr) {
+  prefix out{};
+  out.prefixlen = cidr.length();
+  std::memcpy(out.bytes, cidr.ip().bytes().data(), sizeof out.bytes);
+  return out;
+}
+
+}  // namespace thalweg::dataplane

@@ -1,0 +1,92 @@
+#include "dataplane/intent/nodes.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+
+namespace thalweg::dataplane {
+
+namespace {
+
+// An own route beats another's claim to the same prefix.
+enum Rank : uint8_t { kOwn = 0, kPeer = 1 };
+
+Ip first_of_family(const std::vector<Ip>& addresses, bool v4) {
+  const auto found = std::ranges::find_if(addresses, [&](const Ip& ip) { return ip.is_v4() == v4; });
+  return found == addresses.end() ? Ip() : *found;
+}
+
+Claim route_claim(const Cidr& to, route_kind kind, Rank rank, const Ip& peer = {}, uint32_t flags = 0) {
+  route value{};
+  value.peer = to_addr(peer);
+  value.kind = kind;
+  value.flags = flags;
+  return claim_row(TABLE_routes, to_prefix(to), value, fmt::format("the route to {}", to), rank);
+}
+
+Claim node_row(const Config& config, const std::vector<Ip>& addresses) {
+  node value{};
+  value.v4 = to_addr(first_of_family(addresses, true));
+  value.v6 = to_addr(first_of_family(addresses, false));
+  value.uplink_ifindex = config.uplink_ifindex;
+  value.host_ifindex = config.host_ifindex;
+  value.tunnel_port = htons(config.tunnel_port);
+  value.mtu = config.mtu;
+  value.masquerade_first = config.masquerade_first;
+  value.masquerade_last = config.masquerade_last;
+  value.vni = config.vni;
+  value.flags = config.masquerade ? NODE_MASQUERADE : 0;
+  std::ranges::copy(config.host_mac, value.host_mac);
+  return claim_row(TABLE_node, __u32{0}, value);
+}
+
+}  // namespace
+
+std::vector<Ip> own_addresses(const Config& config, const kube::Node* own) {
+  std::vector<Ip> out;
+  for (const auto& ip : {config.v4, config.v6})
+    if (!ip.is_none()) out.push_back(ip);
+  if (!own) return out;
+  for (const auto& ip : own->addresses)
+    if (std::ranges::find(out, ip) == out.end()) out.push_back(ip);
+  return out;
+}
+
+Fragment node_fragment(const Config& config, const kube::Node* own) {
+  Fragment out;
+  const auto addresses = own_addresses(config, own);
+  out.claims.push_back(node_row(config, addresses));
+  for (const auto& ip : addresses) out.claims.push_back(route_claim(Cidr::host(ip), ROUTE_HOST, kOwn));
+  for (const auto& cidr : config.service_cidrs)
+    out.claims.push_back(route_claim(cidr, ROUTE_SERVICE_CIDR, kOwn));
+  if (own)
+    for (const auto& cidr : own->pod_cidrs) out.claims.push_back(route_claim(cidr, ROUTE_POD_CIDR, kOwn));
+  return out;
+}
+
+Fragment peer_fragment(const kube::Node& node) {
+  Fragment out;
+  const Ip peer = first_of_family(node.addresses, true);
+  if (peer.is_none()) {
+    out.complaints.push_back("no IPv4 InternalIP; the tunnel cannot reach it");
+    return out;
+  }
+  for (const auto& cidr : node.pod_cidrs) out.claims.push_back(route_claim(cidr, ROUTE_TUNNEL, kPeer, peer));
+  for (const auto& ip : node.addresses)
+    out.claims.push_back(route_claim(Cidr::host(ip), ROUTE_TUNNEL, kPeer, peer, ROUTE_NODE_ADDRESS));
+  return out;
+}
+
+Fragment endpoint_fragment(const LocalPod& link, uint32_t rule_set) {
+  Fragment out;
+  endpoint value{};
+  value.ifindex = link.ifindex;
+  value.rule_set = rule_set;
+  std::ranges::copy(link.mac, value.mac);
+  std::ranges::copy(link.host_mac, value.host_mac);
+  for (const auto& ip : link.ips)
+    out.claims.push_back(claim_row(TABLE_endpoints, to_addr(ip), value, fmt::format("the address {}", ip)));
+  return out;
+}
+
+}  // namespace thalweg::dataplane
