@@ -84,24 +84,27 @@ bool Name::read(Bytes message, size_t& at) {
   length_ = 1;
   bytes_[0] = 0;
   size_t position = at;
-  size_t barrier = at;  // pointers must lead in front of the segment they stand in
+  size_t start =
+      at;  // of the segment being read; a pointer leads in front of it, and what it leads to ends there
+  size_t limit = message.size();
   bool jumped = false;
-  while (position < message.size()) {
+  while (position < limit) {
     const uint8_t length = message[position];
     if (length == 0) {
       if (!jumped) at = position + 1;
       return true;
     }
     if (length >= 0xc0) {
-      if (position + 1 >= message.size()) return false;
+      if (position + 1 >= limit) return false;
       const size_t target = static_cast<size_t>(length & 0x3f) << 8 | message[position + 1];
-      if (target >= barrier || target < kHeaderSize) return false;
+      if (target >= start || target < kHeaderSize) return false;
       if (!jumped) at = position + 2;
       jumped = true;
-      position = barrier = target;
+      limit = start;
+      position = start = target;
       continue;
     }
-    if (length > kMaxLabel || position + 1 + length > message.size()) return false;
+    if (length > kMaxLabel || position + 1 + length > limit) return false;
     if (!append(message.subspan(position, length + 1u))) return false;
     position += 1u + length;
   }

@@ -158,7 +158,8 @@ TEST(Garbage, MutatedRepliesAreAcceptedWholeOrNotAtAll) {
     const auto query = query_bytes("www.example.com", kA, kRd, i % 2 ? 1232 : 0);
     const auto text = message_text(delivered(*accepted, query, 0).second);
     ASSERT_EQ(text.find("malformed"), std::string::npos) << text;
-    // Names that point into a TTL change with it; that is the upstream's fault, and must only stay within bounds.
+    // Names that point into a TTL change with it; that is the upstream's fault, and must only stay within
+    // bounds.
     ASSERT_LE(delivered(*accepted, query, i % 100).second.size(), 1232u);
   }
 }

@@ -59,13 +59,14 @@ TEST(Name, FollowsPointersBackwardsOnly) {
   EXPECT_EQ(end, 7u);
   EXPECT_FALSE(read_at({0xc0, 12}, 0));                     // itself
   EXPECT_FALSE(read_at({1, 'a', 0xc0, 12}, 0));             // into its own segment
-  EXPECT_FALSE(read_at({0xc0, 14, 0xc0, 12}, 2));            // two that lead to each other
+  EXPECT_FALSE(read_at({0xc0, 14, 0xc0, 12}, 2));           // two that lead to each other
   EXPECT_FALSE(read_at({1, 'a', 0xc0, 16, 1, 'b', 0}, 0));  // forwards
-  EXPECT_FALSE(read_at({0xc0, 3}, 0));                     // into the header
-  EXPECT_FALSE(read_at({1, 'a'}, 0));                      // no end
-  EXPECT_FALSE(read_at({5, 'a', 0}, 0));                   // label beyond the end
-  EXPECT_FALSE(read_at({0xc0}, 0));                        // half a pointer
-  EXPECT_FALSE(read_at({0x41, 'a', 0}, 0));                // a reserved label type
+  EXPECT_FALSE(read_at({3, 'a', 0xc0, 12, 0}, 2));          // to a label that runs over the pointer
+  EXPECT_FALSE(read_at({0xc0, 3}, 0));                      // into the header
+  EXPECT_FALSE(read_at({1, 'a'}, 0));                       // no end
+  EXPECT_FALSE(read_at({5, 'a', 0}, 0));                    // label beyond the end
+  EXPECT_FALSE(read_at({0xc0}, 0));                         // half a pointer
+  EXPECT_FALSE(read_at({0x41, 'a', 0}, 0));                 // a reserved label type
 }
 
 TEST(Name, LongNamesEndAt255Bytes) {
