@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "kube/client.h"
 #include "kube/manifests.h"
 
 namespace thalweg::kube {
@@ -39,7 +40,14 @@ Result<std::unique_ptr<Source>> make_source(asio::io_context& io, SourceOptions 
   if (!options.on_error)
     options.on_error = [](const std::string& text) { log::warn("objects", {{"error", text}}); };
   if (!options.manifests.empty()) return manifest_source(io, std::move(options));
-  return fail("the API client is not built yet: use --manifests");
+  const auto config = !options.kubeconfig.empty() ? api_from_kubeconfig(options.kubeconfig)
+                      : !options.api.empty()      ? parse_api(options.api)
+                                                  : api_in_cluster();
+  if (!config) return std::unexpected(config.error());
+  return make_api_source(io, {.api = *config,
+                              .kinds = std::move(options.kinds),
+                              .user_agent = std::move(options.user_agent),
+                              .on_error = std::move(options.on_error)});
 }
 
 }  // namespace thalweg::kube

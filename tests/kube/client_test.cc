@@ -1,0 +1,317 @@
+// The API client against the test API server, well-behaved and not: whatever the server and the network do,
+// the client's Cluster comes to be the server's.
+#include "base/asio.h"
+//
+#include "kube/client.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <random>
+
+#include "kube/manifests.h"
+#include "tests/support/api_server.h"
+
+namespace thalweg::kube {
+namespace {
+
+using test::ApiServer;
+using test::Misbehaviour;
+using test::Transport;
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+Object pod(const std::string& name, int version = 0) {
+  auto pod = std::make_shared<Pod>();
+  pod->meta.key = {"default", name};
+  pod->meta.labels["version"] = std::to_string(version);
+  return std::shared_ptr<const Pod>(pod);
+}
+
+Object node(const std::string& name) {
+  auto node = std::make_shared<Node>();
+  node->meta.key.name = name;
+  return std::shared_ptr<const Node>(node);
+}
+
+// Name and version label of every pod: what the two ends are compared by.
+std::map<std::string, std::string> pods_of(const Cluster& cluster) {
+  std::map<std::string, std::string> pods;
+  for (const auto& [key, pod] : cluster.pods) pods[key.str()] = pod->meta.labels.at("version");
+  return pods;
+}
+
+// A client on a loop, and what it has told so far.
+class Client {
+ public:
+  Client(asio::io_context& io, ApiConfig api, std::vector<Kind> kinds = {Kind::Node, Kind::Pod}) : io_(io) {
+    options.api = std::move(api);
+    options.kinds = std::move(kinds);
+    options.seed = 1;
+    options.watch.backoff_first_ms = 2;
+    options.watch.backoff_max_ms = 20;
+    options.watch.page_size = 7;
+    options.on_error = [this](const std::string& text) { errors.push_back(text); };
+  }
+  ~Client() {
+    if (source) source->stop();
+  }
+
+  void start() {
+    source = make_api_source(io_, options);
+    source->start([this](const Cluster& now, std::span<const ObjectRef> changed) {
+      cluster = now;
+      changes.emplace_back(changed.begin(), changed.end());
+    });
+  }
+
+  // The deadline only ends a test that has already failed.
+  void until(const std::function<bool()>& holds) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (!holds()) {
+      ASSERT_LT(std::chrono::steady_clock::now(), deadline)
+          << "nothing came of it; last error: " << (errors.empty() ? "none" : errors.back());
+      io_.run_one_for(std::chrono::milliseconds(20));
+    }
+  }
+  void until_synced() {
+    until([this] { return !changes.empty(); });
+  }
+
+  ApiSourceOptions options;
+  std::unique_ptr<Source> source;
+  Cluster cluster;
+  std::vector<std::vector<ObjectRef>> changes;
+  std::vector<std::string> errors;
+
+ private:
+  asio::io_context& io_;
+};
+
+class EveryTransport : public testing::TestWithParam<Transport> {};
+INSTANTIATE_TEST_SUITE_P(Api, EveryTransport,
+                         testing::Values(Transport::Tls, Transport::Tcp, Transport::Unix));
+
+TEST_P(EveryTransport, ListsPagesAndWatches) {
+  asio::io_context io;
+  ApiServer server(io, GetParam());
+  for (int i = 0; i < 20; ++i) server.put(pod(fmt::format("p{}", i)));
+  server.put(node("n1"));
+  Client client(io, server.config());
+  client.start();
+  client.until_synced();
+  EXPECT_THAT(client.changes, ElementsAre(SizeIs(21))) << "one batch, when every kind is there";
+  EXPECT_EQ(server.requests("list"), 4U) << "three pages of pods, one of nodes";
+  server.put(pod("p1", 5));
+  server.erase({Kind::Pod, {"default", "p2"}});
+  client.until([&] { return pods_of(client.cluster) == pods_of(server.cluster()); });
+  EXPECT_TRUE(client.source->status().synced);
+  EXPECT_THAT(client.errors, IsEmpty());
+}
+
+TEST(Client, AnUnchangedObjectWakesNobody) {
+  asio::io_context io;
+  ApiServer server(io);
+  server.put(pod("a", 1));
+  Client client(io, server.config());
+  client.start();
+  client.until_synced();
+  server.put(pod("a", 1));  // a new version, the same content
+  server.put(pod("b", 1));
+  client.until([&] { return client.changes.size() == 2; });
+  EXPECT_THAT(client.changes.back(), ElementsAre(ObjectRef{Kind::Pod, {"default", "b"}}));
+}
+
+TEST(Client, ResumesAfterACutWithoutListingAgain) {
+  asio::io_context io;
+  ApiServer server(io);
+  server.put(pod("a"));
+  Client client(io, server.config());
+  client.start();
+  client.until_synced();
+  client.until([&] { return server.stats().watches == 2; });
+  const size_t lists = server.requests("list");
+  server.drop_clients();
+  server.put(pod("b"));
+  client.until([&] { return pods_of(client.cluster).size() == 2; });
+  EXPECT_EQ(server.requests("list"), lists);
+}
+
+TEST(Client, ListsAgainWhenItsVersionIsTooOldAndFindsTheDeletions) {
+  asio::io_context io;
+  ApiServer server(io);
+  server.put(pod("a"));
+  server.put(pod("b"));
+  Client client(io, server.config());
+  client.start();
+  client.until_synced();
+  client.until([&] { return server.stats().watches == 2; });
+  server.drop_clients();
+  server.erase({Kind::Pod, {"default", "a"}});
+  server.put(pod("c"));
+  server.forget_history();
+  client.until([&] { return client.changes.size() == 2; });
+  EXPECT_EQ(pods_of(client.cluster), pods_of(server.cluster()));
+  EXPECT_THAT(client.changes.back(), testing::UnorderedElementsAre(ObjectRef{Kind::Pod, {"default", "a"}},
+                                                                   ObjectRef{Kind::Pod, {"default", "c"}}))
+      << "one consistent batch";
+}
+
+TEST(Client, AMalformedObjectIsNamedOnceAndItsLastGoodVersionStays) {
+  asio::io_context io;
+  ApiServer server(io);
+  server.put(pod("a", 1));
+  Client client(io, server.config(), {Kind::Pod});
+  client.start();
+  client.until_synced();
+  server.misbehave({.wrong_type = 100}, 1);
+  server.put(pod("a", 2));
+  client.until([&] { return !client.errors.empty(); });
+  EXPECT_THAT(client.errors,
+              ElementsAre("Pod default/a: metadata.labels: expected an object, got a string; its "
+                          "last good version stays"));
+  server.behave();
+  server.put(pod("b", 1));
+  client.until([&] { return pods_of(client.cluster).size() == 2; });
+  EXPECT_EQ(pods_of(client.cluster).at("default/a"), "1");
+}
+
+TEST(Client, AHugeObjectIsNamedAndSkipped) {
+  asio::io_context io;
+  ApiServer server(io);
+  server.put(pod("a", 1));
+  server.misbehave({.huge = 100}, 1);
+  Client client(io, server.config(), {Kind::Pod});
+  client.options.limits.piece_bytes = 100'000;
+  client.start();
+  client.until_synced();
+  EXPECT_THAT(client.cluster.pods, IsEmpty());
+  EXPECT_THAT(client.errors, ElementsAre(HasSubstr("Pod default/a: larger than 100000 bytes")));
+}
+
+TEST(Client, NothingIsToldUntilEveryKindIsListed) {
+  asio::io_context io;
+  ApiServer server(io);
+  server.misbehave({.refuse_500 = 100}, 1);
+  server.put(pod("a"));
+  Client client(io, server.config());
+  client.start();
+  client.until([&] { return client.source->status().errors >= 2; });
+  EXPECT_THAT(client.changes, IsEmpty());
+  EXPECT_THAT(client.errors, Contains(HasSubstr("answered 500 told to fail")));
+  server.behave();
+  client.until_synced();
+}
+
+TEST(Client, AStrangersCertificateIsRefusedWithItsReason) {
+  asio::io_context io;
+  ApiServer server(io, Transport::Tls);
+  ApiServer stranger(io, Transport::Tls);
+  auto config = server.config();
+  config.ca = stranger.config().ca;
+  Client client(io, config, {Kind::Pod});
+  client.start();
+  client.until([&] { return !client.errors.empty(); });
+  EXPECT_THAT(client.errors.front(), HasSubstr("certificate refused"));
+}
+
+TEST(Client, ACertificateForAnotherNameIsRefused) {
+  asio::io_context io;
+  ApiServer server(io, Transport::Tls);
+  auto config = server.config();
+  config.server_name = "elsewhere.example";
+  Client client(io, config, {Kind::Pod});
+  client.start();
+  client.until([&] { return !client.errors.empty(); });
+  EXPECT_THAT(client.errors.front(), HasSubstr("TLS with"));
+  EXPECT_THAT(client.changes, IsEmpty());
+}
+
+TEST(Client, ASilentWatchIsGivenUp) {
+  asio::io_context io;
+  ApiServer server(io);
+  server.put(pod("a"));
+  Client client(io, server.config(), {Kind::Pod});
+  client.options.watch_idle_ms = 50;
+  client.start();
+  client.until_synced();
+  server.misbehave({.hang = 100}, 1);
+  server.put(pod("b"));
+  client.until([&] { return pods_of(client.cluster).size() == 2; });
+  server.behave();
+  server.put(pod("c"));
+  client.until([&] { return pods_of(client.cluster).size() == 3; });
+}
+
+TEST(Client, StopsAtOnceAndTellsNothingAfterwards) {
+  asio::io_context io;
+  ApiServer server(io);
+  server.put(pod("a"));
+  Client client(io, server.config());
+  client.start();
+  client.until_synced();
+  client.source->stop();
+  server.put(pod("b"));
+  client.until([&] { return server.stats().clients == 0; });
+  EXPECT_THAT(client.changes, SizeIs(1));
+  client.source.reset();
+}
+
+// Random changes under random misbehaviour: in the end the two are the same.
+class Converges : public testing::TestWithParam<uint32_t> {};
+INSTANTIATE_TEST_SUITE_P(Seeds, Converges, testing::Range(1U, 25U));
+
+TEST_P(Converges, UnderRandomMisbehaviour) {
+  asio::io_context io;
+  std::mt19937 random(GetParam());
+  ApiServer server(io, static_cast<Transport>(random() % 3), {.history = 40});
+  Client client(io, server.config());
+  client.options.limits.piece_bytes = 100'000;
+  client.options.watch_idle_ms = 100;
+  client.options.seed = GetParam();
+  const auto chance = [&](int most) { return static_cast<int>(random() % 3 ? 0 : random() % most); };
+  client.start();
+  for (int round = 0; round < 8; ++round) {
+    server.misbehave({.refuse_410 = chance(40),
+                      .refuse_429 = chance(40),
+                      .refuse_500 = chance(40),
+                      .cut = chance(50),
+                      .duplicate = chance(50),
+                      .reorder = chance(50),
+                      .dribble = chance(50),
+                      .garbage = chance(40),
+                      .error_410 = chance(40),
+                      .wrong_type = chance(30),
+                      .huge = chance(10),
+                      .hang = chance(30)},
+                     static_cast<uint32_t>(random()));
+    for (int i = 0; i < 40; ++i) {
+      const std::string name = fmt::format("p{}", random() % 30);
+      if (random() % 3) {
+        server.put(pod(name, static_cast<int>(random() % 1000)));
+      } else {
+        server.erase({Kind::Pod, {"default", name}});
+      }
+      if (random() % 4 == 0) io.run_for(std::chrono::milliseconds(1));
+      if (random() % 40 == 0) server.drop_clients();
+      if (random() % 40 == 0) server.forget_history();
+    }
+  }
+  server.behave();
+  // What was malformed on its way has to be said again, as any controller would.
+  for (const auto& [key, one] : Cluster(server.cluster()).pods) {
+    auto copy = std::make_shared<Pod>(*one);
+    copy->meta.labels["final"] = "yes";
+    server.put(std::shared_ptr<const Pod>(copy));
+  }
+  client.until_synced();
+  client.until([&] { return pods_of(client.cluster) == pods_of(server.cluster()); });
+  EXPECT_EQ(pods_of(client.cluster), pods_of(server.cluster()));
+}
+
+}  // namespace
+}  // namespace thalweg::kube
