@@ -15,7 +15,7 @@ namespace thalweg::dns {
 using Bytes = std::span<const uint8_t>;
 
 constexpr size_t kHeaderSize = 12;  // of a message; no name begins inside it
-constexpr size_t kMaxName = 255;  // RFC 1035 §2.3.4, the root's byte included
+constexpr size_t kMaxName = 255;    // RFC 1035 §2.3.4, the root's byte included
 constexpr size_t kMaxLabel = 63;
 constexpr size_t kMaxLabels = 127;
 
@@ -30,7 +30,8 @@ class Name {
   static Result<Name> parse(std::string_view text);
 
   // Reads a name at `at` of a message and moves `at` behind it. Compression pointers must lead strictly
-  // backwards and not into the header, so the work is bounded by the name's length. False: not a name (at is then unspecified).
+  // backwards and not into the header, so the work is bounded by the name's length. False: not a name (at is
+  // then unspecified).
   bool read(Bytes message, size_t& at);
 
   // One label in front: false when it is empty, longer than 63 bytes, or the name would exceed 255.
