@@ -1,0 +1,205 @@
+/* Stage 1: bytes → flow key. Takes a tunnel header off first, when the packet came in one meant for this
+ * node.
+ *
+ * What is not for the path passes untouched where the host lives (uplink, to_pod) and goes no further
+ * elsewhere. */
+#ifndef THALWEG_1_PARSE_H
+#define THALWEG_1_PARSE_H
+
+#include "bpf/path/headers.h"
+#include "bpf/path/pkt.h"
+
+#define MOST_EXTENSION_HEADERS 4
+
+/* The path has no say about it: the host's stack has, if the packet came from there or is on its way there.
+ */
+static __always_inline enum verdict not_ours(struct pkt* p, enum drop_reason reason) {
+  return p->origin == FROM_UPLINK && !p->tunneled ? PASS : p->origin == TO_POD ? PASS : drop(p, reason);
+}
+
+static __always_inline enum verdict parse_ports(struct pkt* p, __u32 at) {
+  struct udp_header* ports = header(p, at, 8); /* TCP and SCTP begin with the same two ports */
+  if (!ports) return not_ours(p, DROP_TRUNCATED);
+  p->now.source_port = ports->source;
+  p->now.destination_port = ports->destination;
+  return CONTINUE;
+}
+
+static __always_inline enum verdict parse_tcp(struct pkt* p) {
+  struct tcp_header* tcp = header(p, p->l4, sizeof *tcp);
+  if (!tcp) return not_ours(p, DROP_TRUNCATED);
+  if ((tcp->data_offset >> 4) < 5) return not_ours(p, DROP_BAD_HEADER);
+  p->tcp_flags = tcp->flags;
+  return parse_ports(p, p->l4);
+}
+
+/* An ICMP error belongs to the flow of the packet it quotes, and goes the way an answer to that packet would.
+ */
+out_of_line enum verdict parse_quoted(struct pkt* p) {
+  struct tuple sent = {};
+  __u32 at = p->l4 + sizeof(struct icmp_header), l4;
+  if (p->v4) {
+    struct ipv4_header* ip = header(p, at, sizeof *ip);
+    if (!ip) return not_ours(p, DROP_TRUNCATED);
+    sent.source = from_v4(ip->source);
+    sent.destination = from_v4(ip->destination);
+    p->protocol = ip->protocol;
+    l4 = at + (ip->version_and_length & 15) * 4;
+  } else {
+    struct ipv6_header* ip = header(p, at, sizeof *ip);
+    if (!ip) return not_ours(p, DROP_TRUNCATED);
+    copy(&sent.source, ip->source, 16);
+    copy(&sent.destination, ip->destination, 16);
+    p->protocol = ip->next;
+    l4 = at + sizeof *ip;
+  }
+  if (p->protocol != PROTO_TCP && p->protocol != PROTO_UDP) {
+    /* A quoted echo has its identifier where ports do not stand. */
+    struct icmp_header* icmp = header(p, l4, sizeof *icmp);
+    if (!icmp) return not_ours(p, DROP_TRUNCATED);
+    sent.source_port = sent.destination_port = icmp->id;
+  } else {
+    struct udp_header* ports = header(p, l4, sizeof *ports);
+    if (!ports) return not_ours(p, DROP_TRUNCATED);
+    sent.source_port = ports->source;
+    sent.destination_port = ports->destination;
+  }
+  p->quoted = at;
+  p->now = reversed(&sent);
+  return CONTINUE;
+}
+
+static __always_inline enum verdict parse_icmp(struct pkt* p) {
+  struct icmp_header* icmp = header(p, p->l4, sizeof *icmp);
+  if (!icmp) return not_ours(p, DROP_TRUNCATED);
+  __u8 type = icmp->type;
+  if (p->v4 ? type == ICMP_ECHO || type == ICMP_ECHO_REPLY
+            : type == ICMPV6_ECHO || type == ICMPV6_ECHO_REPLY) {
+    p->now.source_port = p->now.destination_port = icmp->id;
+    return CONTINUE;
+  }
+  if (p->v4 ? type == ICMP_UNREACHABLE || type == ICMP_TIME_EXCEEDED || type == ICMP_PARAMETER
+            : type >= ICMPV6_FIRST_ERROR && type <= ICMPV6_LAST_ERROR)
+    return parse_quoted(p);
+  return not_ours(p, DROP_LINK_LOCAL); /* neighbour discovery, redirects, router advertisements */
+}
+
+static __always_inline enum verdict parse_transport(struct pkt* p) {
+  switch (p->protocol) {
+    case PROTO_TCP: return parse_tcp(p);
+    case PROTO_UDP: return parse_ports(p, p->l4);
+    case PROTO_ICMP: return p->v4 ? parse_icmp(p) : not_ours(p, DROP_UNKNOWN_PROTOCOL);
+    case PROTO_ICMPV6: return p->v4 ? not_ours(p, DROP_UNKNOWN_PROTOCOL) : parse_icmp(p);
+    default: return not_ours(p, DROP_UNKNOWN_PROTOCOL);
+  }
+}
+
+static __always_inline enum verdict parse_ipv4(struct pkt* p) {
+  struct ipv4_header* ip = header(p, p->l3, sizeof *ip);
+  if (!ip) return not_ours(p, DROP_TRUNCATED);
+  __u32 length = (ip->version_and_length & 15) * 4;
+  if (ip->version_and_length >> 4 != 4 || length < sizeof *ip) return not_ours(p, DROP_BAD_HEADER);
+  if (net16(ip->total_length) < length) return not_ours(p, DROP_BAD_HEADER);
+  if (p->l3 + net16(ip->total_length) > p->length) return not_ours(p, DROP_TRUNCATED);
+  if (ip->fragment & net16(0x3fff)) return not_ours(p, DROP_FRAGMENT); /* offset, or more to come */
+  p->v4 = 1;
+  p->protocol = ip->protocol;
+  p->now.source = from_v4(ip->source);
+  p->now.destination = from_v4(ip->destination);
+  p->l4 = p->l3 + length;
+  return CONTINUE;
+}
+
+static __always_inline _Bool is_extension(__u8 next) {
+  return next == PROTO_HOP_BY_HOP || next == PROTO_ROUTING || next == PROTO_DESTINATION ||
+         next == PROTO_FRAGMENT;
+}
+
+static __always_inline enum verdict parse_ipv6(struct pkt* p) {
+  struct ipv6_header* ip = header(p, p->l3, sizeof *ip);
+  if (!ip) return not_ours(p, DROP_TRUNCATED);
+  if (*(__u8*)ip >> 4 != 6) return not_ours(p, DROP_BAD_HEADER);
+  if (p->l3 + sizeof *ip + net16(ip->payload_length) > p->length) return not_ours(p, DROP_TRUNCATED);
+  __u8 next = ip->next;
+  __u32 at = p->l3 + sizeof *ip;
+  p->v4 = 0;
+  copy(&p->now.source, ip->source, 16);
+  copy(&p->now.destination, ip->destination, 16);
+  unrolled for (int i = 0; i < MOST_EXTENSION_HEADERS; ++i) {
+    if (!is_extension(next)) break;
+    struct ipv6_extension* extension = header(p, at, sizeof *extension);
+    if (!extension) return not_ours(p, DROP_TRUNCATED);
+    if (next == PROTO_FRAGMENT) {
+      if (extension->fragment & net16(0xfff9)) return not_ours(p, DROP_FRAGMENT); /* all but the atomic one */
+      at += 8;
+    } else {
+      at += (extension->length + 1) * 8;
+    }
+    next = extension->next;
+  }
+  if (is_extension(next)) return not_ours(p, DROP_BAD_HEADER);
+  p->protocol = next;
+  p->l4 = at;
+  return CONTINUE;
+}
+
+static __always_inline enum verdict parse_network(struct pkt* p) {
+  struct eth_header* eth = header(p, 0, sizeof *eth);
+  if (!eth) return not_ours(p, DROP_TRUNCATED);
+  __u16 type = eth->type;
+  p->l3 = sizeof *eth;
+  if (type == net16(ETH_VLAN)) {
+    struct vlan_tag* tag = header(p, sizeof *eth, sizeof *tag);
+    if (!tag) return not_ours(p, DROP_TRUNCATED);
+    type = tag->type;
+    p->l3 += sizeof *tag;
+  }
+  if (type == net16(ETH_IPV4)) return parse_ipv4(p);
+  if (type == net16(ETH_IPV6)) return parse_ipv6(p);
+  return not_ours(p, DROP_UNKNOWN_PROTOCOL);
+}
+
+static __always_inline enum verdict parse_packet(struct pkt* p) {
+  enum verdict verdict = parse_network(p);
+  return verdict ? verdict : parse_transport(p);
+}
+
+static __always_inline _Bool is_tunnel_packet(const struct pkt* p) {
+  return p->origin == FROM_UPLINK && p->v4 && p->protocol == PROTO_UDP && !p->quoted &&
+         p->now.destination_port == p->node->tunnel_port && same_addr(&p->now.destination, &p->node->v4);
+}
+
+/* Takes the outer headers off; who may send what is stage 4's question, once the inner addresses are known.
+ */
+static __always_inline enum verdict decapsulate(struct pkt* p) {
+  struct vxlan_header* vxlan =
+      header(p, p->l4 + sizeof(struct udp_header), sizeof *vxlan + sizeof(struct eth_header));
+  if (!vxlan) return drop(p, DROP_TRUNCATED);
+  struct eth_header* inner = (struct eth_header*)(vxlan + 1);
+  __u16 type = inner->type;
+  /* Ours have no IP options: a longer header would leave something behind. */
+  if (p->l4 - p->l3 != sizeof(struct ipv4_header) || p->l3 != sizeof(struct eth_header))
+    return drop(p, DROP_BAD_HEADER);
+  if (!(vxlan->flags & 0x08) || net32(vxlan->vni) >> 8 != p->node->vni) return drop(p, DROP_BAD_HEADER);
+  if (type != net16(ETH_IPV4) && type != net16(ETH_IPV6)) return drop(p, DROP_UNKNOWN_PROTOCOL);
+  p->outer_source = p->now.source.words[3];
+  p->tunneled = 1;
+  if (pop_tunnel(p, type == net16(ETH_IPV4))) return drop(p, DROP_TRUNCATED);
+  struct eth_header* eth = header(p, 0, sizeof *eth);
+  if (!eth) return drop(p, DROP_TRUNCATED);
+  eth->type = type;
+  p->length -= sizeof(struct tunnel_header);
+  return parse_packet(p);
+}
+
+static __always_inline enum verdict parse(struct pkt* p) {
+  enum verdict verdict = parse_packet(p);
+  if (verdict) return verdict;
+  if (is_tunnel_packet(p)) verdict = decapsulate(p);
+  if (verdict) return verdict;
+  if (p->origin == FROM_POD && is_confined(&p->now.destination)) return drop(p, DROP_LINK_LOCAL);
+  p->to = p->now;
+  return CONTINUE;
+}
+
+#endif

@@ -1,0 +1,179 @@
+/* Stage 2: has this been decided before? A valid flow entry answers everything; the packet goes straight to
+ * stage 6.
+ *
+ * An entry whose rules or addresses have changed since keeps its rewriting (a connection must not change its
+ * backend), but stages 4 and 5 decide anew whether it may go on. */
+#ifndef THALWEG_2_FLOW_H
+#define THALWEG_2_FLOW_H
+
+#include "bpf/path/headers.h"
+#include "bpf/path/pkt.h"
+
+#define SECONDS 1000000000ull
+
+/* How long an entry stands without a packet. TCP established: RFC 5382 §5 asks for at least 2 h 4 min; UDP:
+ * RFC 4787 §4.3 for at least 2 minutes; ICMP: RFC 5508 §3.2 for at least 60 seconds. */
+#define TIMEOUT_TCP_OPENING     (60 * SECONDS)
+#define TIMEOUT_TCP_ESTABLISHED (7440 * SECONDS)
+#define TIMEOUT_TCP_CLOSING     (30 * SECONDS)
+#define TIMEOUT_UDP             (120 * SECONDS)
+#define TIMEOUT_ICMP            (60 * SECONDS)
+/* last_seen_ns is written no more often than this: a busy flow's entry would otherwise bounce between CPUs.
+ */
+#define TOUCH_EVERY (1 * SECONDS)
+
+static __always_inline _Bool source_is_b(const struct tuple* t) {
+  if (t->source.halves[0] != t->destination.halves[0]) return t->source.halves[0] > t->destination.halves[0];
+  if (t->source.halves[1] != t->destination.halves[1]) return t->source.halves[1] > t->destination.halves[1];
+  return t->source_port > t->destination_port;
+}
+
+static __always_inline struct flow_key key_of(const struct tuple* t, __u8 protocol) {
+  struct flow_key key = {.protocol = protocol};
+  if (source_is_b(t)) {
+    key.a = t->destination, key.a_port = t->destination_port;
+    key.b = t->source, key.b_port = t->source_port;
+  } else {
+    key.a = t->source, key.a_port = t->source_port;
+    key.b = t->destination, key.b_port = t->destination_port;
+  }
+  return key;
+}
+
+static __always_inline __u64 timeout_ns(const struct flow* flow, __u8 protocol) {
+  if (protocol == PROTO_UDP) return TIMEOUT_UDP;
+  if (protocol != PROTO_TCP) return TIMEOUT_ICMP;
+  if (flow->tcp & FLOW_TCP_CLOSING) return TIMEOUT_TCP_CLOSING;
+  return flow->tcp & FLOW_TCP_ANSWERED ? TIMEOUT_TCP_ESTABLISHED : TIMEOUT_TCP_OPENING;
+}
+
+static __always_inline _Bool is_alive(struct pkt* p, const struct flow* flow, __u64 now_ns) {
+  if (now_ns - flow->last_seen_ns > timeout_ns(flow, p->protocol)) return 0;
+  /* A port used again soon: the old connection is over, so the new one may be given another backend. */
+  return !(p->protocol == PROTO_TCP && (flow->tcp & FLOW_TCP_CLOSING) &&
+           (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN);
+}
+
+static __always_inline __u64 epoch_of(struct pkt* p, __u32 rule_set) {
+  const struct rule_set* set = lookup(p, rule_sets, &rule_set);
+  return set ? set->epoch : 0;
+}
+
+/* Rule set 0 is "none": it has no content that could change. An epoch of 0 is a set in transition, believed
+ * by no one. */
+static __always_inline _Bool stands(struct pkt* p, __u32 rule_set, __u64 epoch) {
+  return !rule_set || (epoch && epoch_of(p, rule_set) == epoch);
+}
+
+static __always_inline _Bool is_valid(struct pkt* p, const struct flow* flow) {
+  return flow->generation == p->generation && stands(p, flow->rule_sets[0], flow->epochs[0]) &&
+         stands(p, flow->rule_sets[1], flow->epochs[1]);
+}
+
+/* A pod may send only from its own addresses. Checked once a side and interface, then remembered. */
+static __always_inline _Bool owns_source(struct pkt* p) {
+  const struct endpoint* endpoint = lookup(p, endpoints, &p->now.source);
+  return endpoint && endpoint->ifindex == p->ifindex;
+}
+
+static __always_inline void touch(struct pkt* p, struct flow* flow, __u64 now_ns) {
+  if (now_ns - flow->last_seen_ns > TOUCH_EVERY) flow->last_seen_ns = now_ns;
+  if (p->protocol != PROTO_TCP || p->quoted) return;
+  __u32 seen = flow->tcp;
+  if (p->reply) seen |= FLOW_TCP_ANSWERED;
+  if (p->tcp_flags & (TCP_FIN | TCP_RST)) seen |= FLOW_TCP_CLOSING;
+  if (seen == flow->tcp) return;
+  flow->tcp = seen;
+  flow->last_seen_ns = now_ns;
+}
+
+static __always_inline enum verdict flow(struct pkt* p) {
+  const __u32 zero = 0;
+  const __u64* generation = lookup(p, generation, &zero);
+  p->generation = generation ? *generation : 0;
+
+  struct flow_key key = key_of(&p->now, p->protocol);
+  struct flow* entry = lookup(p, flows, &key);
+  const _Bool side = source_is_b(&p->now);
+  const __u64 now_ns = now(p);
+  if (entry && (entry->flags & FLOW_NAT) && side != !!(entry->flags & FLOW_OPENED_BY_B)) entry = 0;
+  if (entry && !is_alive(p, entry, now_ns)) entry = 0;
+
+  if (p->origin == FROM_POD && !p->quoted && !(entry && entry->arrived[side] == p->ifindex)) {
+    if (!owns_source(p)) return drop(p, DROP_SPOOFED_SOURCE);
+    if (entry) entry->arrived[side] = p->ifindex;
+  }
+  if (!entry) return p->quoted ? not_ours(p, DROP_UNRELATED_ICMP) : CONTINUE;
+
+  p->flow = entry;
+  p->reply =
+      entry->flags & FLOW_NAT ? !!(entry->flags & FLOW_REPLY) : side != !!(entry->flags & FLOW_OPENED_BY_B);
+  if (entry->flags & FLOW_NAT) {
+    p->nat = 1;
+    p->to = entry->to;
+  }
+  touch(p, entry, now_ns);
+  p->stale = !is_valid(p, entry);
+  if (p->stale) return CONTINUE;
+  p->rule = entry->rule;
+  p->hop = entry->hops[side];
+  p->known = p->hop.kind != HOP_NONE;
+  return CONTINUE;
+}
+
+/* ---- what stage 6 writes down for the packets to come ------------------------------------------------- */
+
+static __always_inline void describe(struct pkt* p, struct flow* entry, _Bool side, __u64 now_ns) {
+  entry->last_seen_ns = now_ns;
+  entry->generation = p->generation;
+  entry->epochs[0] = p->epochs[0], entry->epochs[1] = p->epochs[1];
+  entry->rule_sets[0] = p->rule_sets[0], entry->rule_sets[1] = p->rule_sets[1];
+  entry->rule = p->rule;
+  entry->flags = side ? FLOW_OPENED_BY_B : 0;
+  entry->tcp = p->tcp_flags & TCP_SYN ? FLOW_TCP_SYN : 0;
+  entry->to = p->to;
+  entry->hops[0].kind = entry->hops[1].kind = HOP_NONE;
+  entry->hops[side] = p->hop;
+  entry->arrived[0] = entry->arrived[1] = 0;
+  entry->arrived[side] = p->ifindex;
+}
+
+out_of_line int remember_new(struct pkt* p) {
+  const __u32 zero = 0;
+  struct flow* entry = lookup(p, scratch, &zero);
+  if (!entry) return 0;
+  const __u64 now_ns = now(p);
+  struct flow_key key = key_of(&p->now, p->protocol);
+  describe(p, entry, source_is_b(&p->now), now_ns);
+  if (p->nat) entry->flags |= FLOW_NAT;
+  insert(p, flows, &key, entry);
+  if (!p->nat) return 0;
+
+  const struct tuple answer = reversed(&p->to);
+  const _Bool side = source_is_b(&answer);
+  key = key_of(&answer, p->protocol);
+  describe(p, entry, side, now_ns);
+  entry->flags |= FLOW_NAT | FLOW_REPLY;
+  entry->to = reversed(&p->now);
+  entry->hops[side].kind = HOP_NONE; /* found when the first answer comes */
+  entry->arrived[side] = 0;
+  return insert(p, flows, &key, entry);
+}
+
+/* Decided anew, or the first packet of its direction: what is new goes into the entry that stands. The hop's
+ * kind is written last, since another CPU may be reading. */
+static __always_inline void remember_again(struct pkt* p) {
+  struct flow* entry = p->flow;
+  const _Bool side = source_is_b(&p->now);
+  if (p->stale) entry->hops[!side].kind = HOP_NONE; /* the other side's way may have changed as well */
+  struct hop hop = p->hop;
+  hop.kind = HOP_NONE;
+  entry->hops[side] = hop;
+  entry->rule = p->rule;
+  entry->rule_sets[0] = p->rule_sets[0], entry->rule_sets[1] = p->rule_sets[1];
+  entry->epochs[0] = p->epochs[0], entry->epochs[1] = p->epochs[1];
+  entry->generation = p->generation;
+  entry->hops[side].kind = p->hop.kind;
+}
+
+#endif

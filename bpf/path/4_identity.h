@@ -1,0 +1,122 @@
+/* Stage 4: addresses → who they are (identities, rule sets) and where they are (the hop). */
+#ifndef THALWEG_4_IDENTITY_H
+#define THALWEG_4_IDENTITY_H
+
+#include "bpf/path/3_service.h"
+#include "bpf/path/pkt.h"
+
+static __always_inline struct prefix host_prefix(const struct addr* address) {
+  struct prefix prefix = {.prefixlen = 128};
+  copy(prefix.bytes, address->bytes, 16);
+  return prefix;
+}
+
+static __always_inline const struct route* route_to(struct pkt* p, const struct addr* address) {
+  const struct prefix prefix = host_prefix(address);
+  return lookup(p, routes, &prefix);
+}
+
+static __always_inline __u32 kind_of(const struct route* route) { return route ? route->kind : ROUTE_WORLD; }
+
+/* Pods and nodes are named exactly; everything else by the longest ipBlock that holds it. */
+static __always_inline __u32 identity_of(struct pkt* p, const struct addr* address) {
+  const __u32* exact = lookup(p, identities, address);
+  if (exact) return *exact;
+  const struct prefix prefix = host_prefix(address);
+  const __u32* block = lookup(p, prefixes, &prefix);
+  return block ? *block : IDENTITY_NONE;
+}
+
+static __always_inline void take_rule_set(struct pkt* p, int direction, const struct addr* address) {
+  const struct endpoint* endpoint = lookup(p, endpoints, address);
+  p->rule_sets[direction] = endpoint ? endpoint->rule_set : 0;
+  p->epochs[direction] = p->rule_sets[direction] ? epoch_of(p, p->rule_sets[direction]) : 0;
+}
+
+/* The flow's opener and whom it wanted, whichever way this packet goes: after the choice of a backend, before
+ * any masquerade. Policies speak of these two. */
+static __always_inline const struct addr* opener(const struct pkt* p) {
+  return p->reply ? &p->to.destination : &p->now.source;
+}
+static __always_inline const struct addr* wanted(const struct pkt* p) {
+  return p->reply ? &p->now.source : &p->to.destination;
+}
+
+/* A tunnel packet is believed when it came from the node that holds its inner source. What did not come by
+ * tunnel cannot be from a pod of a node that is reached by tunnel. */
+static __always_inline _Bool came_the_right_way(struct pkt* p) {
+  if (p->origin != FROM_UPLINK) return 1;
+  const struct route* back = route_to(p, &p->now.source);
+  const __u32 kind = kind_of(back);
+  if (p->tunneled) return back && kind == ROUTE_TUNNEL && back->peer.words[3] == p->outer_source;
+  if (kind == ROUTE_TUNNEL) return back->flags & ROUTE_NODE_ADDRESS;
+  return kind == ROUTE_WORLD || kind == ROUTE_DIRECT;
+}
+
+static __always_inline enum verdict to_endpoint(struct pkt* p, const struct endpoint* endpoint) {
+  p->hop.kind = HOP_ENDPOINT;
+  p->hop.ifindex = endpoint->ifindex;
+  copy(p->hop.mac, endpoint->mac, 6);
+  copy(p->hop.host_mac, endpoint->host_mac, 6);
+  return CONTINUE;
+}
+
+static __always_inline enum verdict to_other_node(struct pkt* p, const struct route* route) {
+  /* A tunnel packet made by a pod would be taken for one made by this node. */
+  if (p->origin == FROM_POD && (route->flags & ROUTE_NODE_ADDRESS) && p->protocol == PROTO_UDP &&
+      p->to.destination_port == p->node->tunnel_port)
+    return drop(p, DROP_TUNNEL_FROM_POD);
+  p->hop.kind = route->kind == ROUTE_TUNNEL ? HOP_TUNNEL : HOP_DIRECT;
+  p->hop.ifindex = p->node->uplink_ifindex;
+  p->hop.peer = route->peer;
+  return CONTINUE;
+}
+
+static __always_inline enum verdict to_host(struct pkt* p) {
+  if (p->origin == FROM_POD && p->protocol == PROTO_UDP && p->to.destination_port == p->node->tunnel_port)
+    return drop(p, DROP_TUNNEL_FROM_POD);
+  p->hop.kind = HOP_HOST;
+  p->hop.ifindex = p->node->host_ifindex;
+  return CONTINUE;
+}
+
+static __always_inline enum verdict to_world(struct pkt* p) {
+  if (p->origin == FROM_HOST) return drop(p, DROP_NO_ROUTE); /* the host sends the world's packets itself */
+  p->hop.kind = HOP_WORLD;
+  p->hop.ifindex = p->node->uplink_ifindex;
+  return CONTINUE;
+}
+
+static __always_inline enum verdict find_hop(struct pkt* p) {
+  const struct endpoint* endpoint = lookup(p, endpoints, &p->to.destination);
+  if (endpoint) return to_endpoint(p, endpoint);
+  const struct route* route = route_to(p, &p->to.destination);
+  switch (kind_of(route)) {
+    case ROUTE_HOST: return to_host(p);
+    case ROUTE_TUNNEL:
+    case ROUTE_DIRECT: return to_other_node(p, route);
+    case ROUTE_POD_CIDR: return drop(p, DROP_NO_SUCH_POD);
+    case ROUTE_SERVICE_CIDR: return drop(p, DROP_NO_SERVICE_PORT);
+    default: return to_world(p);
+  }
+}
+
+/* From the underlay comes the host's own traffic too; only services, pods and known flows are the path's
+ * business. */
+static __always_inline _Bool is_hosts_own(const struct pkt* p) {
+  return is_from_outside(p) && !p->flow && !p->nat && p->hop.kind != HOP_ENDPOINT;
+}
+
+out_of_line enum verdict identity(struct pkt* p) {
+  enum verdict verdict = find_hop(p);
+  if (is_hosts_own(p)) return PASS;
+  if (verdict) return verdict;
+  if (!came_the_right_way(p)) return drop(p, DROP_UNKNOWN_TUNNEL_PEER);
+  take_rule_set(p, 0, opener(p));
+  take_rule_set(p, 1, wanted(p));
+  p->identities[0] = identity_of(p, opener(p));
+  p->identities[1] = identity_of(p, wanted(p));
+  return CONTINUE;
+}
+
+#endif

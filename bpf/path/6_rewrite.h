@@ -1,0 +1,202 @@
+/* Stage 6: what the packet will carry on. Chooses a source where one is needed (masquerade), writes the flow
+ * down, then writes addresses, ports and TTL into the packet, with checksums adjusted (RFC 1624), both ways
+ * of a NAT alike. */
+#ifndef THALWEG_6_REWRITE_H
+#define THALWEG_6_REWRITE_H
+
+#include "bpf/path/2_flow.h"
+#include "bpf/path/headers.h"
+#include "bpf/path/pkt.h"
+
+#define MASQUERADE_TRIES 8
+
+/* ---- choosing a source -------------------------------------------------------------------------------- */
+
+/* The answer must come back here to be rewritten: so the node speaks for whoever the answer would not find
+ * here. */
+static __always_inline _Bool needs_masquerade(struct pkt* p) {
+  if (p->flow) return 0;
+  if (p->origin == FROM_POD && p->hop.kind == HOP_WORLD) return p->node->flags & NODE_MASQUERADE;
+  if (p->nat && same_addr(&p->now.source, &p->to.destination)) return 1; /* a pod that reached itself */
+  return p->nat && p->origin == FROM_UPLINK && !p->tunneled && p->hop.kind != HOP_ENDPOINT &&
+         p->hop.kind != HOP_HOST;
+}
+
+static __always_inline _Bool is_taken(struct pkt* p) {
+  const struct flow_key key = key_of(&p->to, p->protocol);
+  const struct flow* other = lookup(p, flows, &key);
+  return other && now(p) - other->last_seen_ns <= timeout_ns(other, p->protocol);
+}
+
+out_of_line enum verdict masquerade(struct pkt* p) {
+  const struct addr* source = is_v4(&p->to.destination) ? &p->node->v4 : &p->node->v6;
+  if (is_none(source)) return CONTINUE; /* no address of that family: the packet goes as it is */
+  const _Bool echo = p->protocol == PROTO_ICMP || p->protocol == PROTO_ICMPV6;
+  const __u32 first = p->node->masquerade_first, ports = p->node->masquerade_last - first + 1u;
+  const __u32 start = random32(p);
+  p->nat = 1;
+  p->to.source = *source;
+  for (int i = 0; i < MASQUERADE_TRIES; ++i) {
+    p->to.source_port = net16((__u16)(first + (start + i) % ports));
+    if (echo) p->to.destination_port = p->to.source_port;
+    if (!is_taken(p)) return CONTINUE;
+  }
+  return drop(p, DROP_NO_MASQUERADE_PORT);
+}
+
+/* ---- writing ------------------------------------------------------------------------------------------ */
+
+/* One's complement sums: what checksums are made of. */
+static __always_inline __u32 add_sum(__u32 one, __u32 other) {
+  __u32 sum = one + other;
+  return sum + (sum < one);
+}
+
+static __always_inline __u16 fold(__u32 sum) {
+  sum = (sum & 0xffff) + (sum >> 16);
+  return (__u16)((sum & 0xffff) + (sum >> 16));
+}
+
+/* How the sum changes when an address goes from one to the other. */
+static __always_inline __u32 addr_change(const struct addr* from, const struct addr* to, _Bool v4) {
+  __u32 sum = add_sum(~from->words[3], to->words[3]);
+  if (v4) return sum;
+  sum = add_sum(sum, add_sum(~from->words[0], to->words[0]));
+  sum = add_sum(sum, add_sum(~from->words[1], to->words[1]));
+  return add_sum(sum, add_sum(~from->words[2], to->words[2]));
+}
+
+static __always_inline __u32 port_change(__u16 from, __u16 to) { return add_sum((__u16)~from, to); }
+
+/* A checksum field after the sum it covers has changed (RFC 1624 eqn. 3). */
+static __always_inline __u16 adjusted(__u16 checksum, __u32 change) {
+  return (__u16)~fold(add_sum((__u16)~checksum, (__u32)fold(change)));
+}
+
+/* The header at `at`: its source and destination, and an IPv4 header's own checksum. */
+static __always_inline enum verdict write_addresses(struct pkt* p, __u32 at, const struct addr* source,
+                                                    const struct addr* destination) {
+  if (p->v4) {
+    struct ipv4_header* ip = header(p, at, sizeof *ip);
+    if (!ip) return drop(p, DROP_TRUNCATED);
+    __u32 change = add_sum(~ip->source, source->words[3]);
+    change = add_sum(change, add_sum(~ip->destination, destination->words[3]));
+    ip->checksum = adjusted(ip->checksum, change);
+    ip->source = source->words[3];
+    ip->destination = destination->words[3];
+    return CONTINUE;
+  }
+  struct ipv6_header* ip = header(p, at, sizeof *ip);
+  if (!ip) return drop(p, DROP_TRUNCATED);
+  copy(ip->source, source->bytes, 16);
+  copy(ip->destination, destination->bytes, 16);
+  return CONTINUE;
+}
+
+static __always_inline __u32 checksum_offset(const struct pkt* p) {
+  switch (p->protocol) {
+    case PROTO_TCP: return 16;
+    case PROTO_UDP: return 6;
+    default: return 2;
+  }
+}
+
+static __always_inline enum verdict write_ports(struct pkt* p, __u32 at, __u16 source, __u16 destination) {
+  if (p->protocol == PROTO_ICMP || p->protocol == PROTO_ICMPV6) {
+    struct icmp_header* icmp = header(p, at, sizeof *icmp);
+    if (!icmp) return drop(p, DROP_TRUNCATED);
+    icmp->id = source;
+    return CONTINUE;
+  }
+  struct udp_header* ports = header(p, at, sizeof *ports);
+  if (!ports) return drop(p, DROP_TRUNCATED);
+  ports->source = source;
+  ports->destination = destination;
+  return CONTINUE;
+}
+
+static __always_inline enum verdict translate(struct pkt* p) {
+  const _Bool icmp = p->protocol == PROTO_ICMP || p->protocol == PROTO_ICMPV6;
+  __u32 addresses = add_sum(addr_change(&p->now.source, &p->to.source, p->v4),
+                            addr_change(&p->now.destination, &p->to.destination, p->v4));
+  __u32 ports = port_change(p->now.source_port, p->to.source_port);
+  if (!icmp) ports = add_sum(ports, port_change(p->now.destination_port, p->to.destination_port));
+  const __u32 at = p->l4 + checksum_offset(p);
+  enum verdict verdict = write_addresses(p, p->l3, &p->to.source, &p->to.destination);
+  if (!verdict) verdict = write_ports(p, p->l4, p->to.source_port, p->to.destination_port);
+  if (verdict) return verdict;
+  /* ICMP for IPv4 has no pseudo-header: the addresses are not in its sum. */
+  if (p->protocol != PROTO_ICMP && fix_checksum(p, at, addresses, PSEUDO_HEADER))
+    return drop(p, DROP_TRUNCATED);
+  if (ports && fix_checksum(p, at, ports, PAYLOAD)) return drop(p, DROP_TRUNCATED);
+  return CONTINUE;
+}
+
+/* An ICMP error about a translated packet: its destination, and the quoted packet as its sender knows it (RFC
+ * 5508 §4.2). The quoted header's checksum covers its own change; the quoted ports change the ICMP checksum,
+ * and so does everything quoted under IPv6, which also sums a pseudo-header. The error's own source stays:
+ * the router that speaks. */
+out_of_line enum verdict translate_error(struct pkt* p) {
+  /* The quoted packet was sent as `to` reversed, and carried as `now` reversed. */
+  const struct tuple *sent = &p->to, *carried = &p->now;
+  const __u32 quoted = p->quoted, l4 = quoted + (p->l4 - p->l3);
+  if (p->v4 && l4 != quoted + sizeof(struct ipv4_header))
+    return drop(p, DROP_BAD_HEADER); /* options: not followed */
+  __u32 change = port_change(carried->destination_port, sent->destination_port);
+  if (p->protocol != PROTO_ICMP && p->protocol != PROTO_ICMPV6)
+    change = add_sum(change, port_change(carried->source_port, sent->source_port));
+  struct addr source;
+  if (p->v4) {
+    struct ipv4_header* ip = header(p, p->l3, sizeof *ip);
+    if (!ip) return drop(p, DROP_TRUNCATED);
+    source = from_v4(ip->source);
+  } else {
+    struct ipv6_header* ip = header(p, p->l3, sizeof *ip);
+    if (!ip) return drop(p, DROP_TRUNCATED);
+    copy(&source, ip->source, 16);
+    change = add_sum(change, addr_change(&carried->source, &sent->source, 0));
+    change = add_sum(change, addr_change(&carried->destination, &sent->destination, 0));
+    if (fix_checksum(p, p->l4 + 2, addr_change(&carried->destination, &sent->destination, 0), PSEUDO_HEADER))
+      return drop(p, DROP_TRUNCATED);
+  }
+  enum verdict verdict = write_addresses(p, p->l3, &source, &sent->destination);
+  if (!verdict) verdict = write_addresses(p, quoted, &sent->destination, &sent->source);
+  if (!verdict) verdict = write_ports(p, l4, sent->destination_port, sent->source_port);
+  if (!verdict && change && fix_checksum(p, p->l4 + 2, change, PAYLOAD)) verdict = drop(p, DROP_TRUNCATED);
+  return verdict;
+}
+
+static __always_inline _Bool is_routed(const struct pkt* p) {
+  return p->origin != TO_POD && p->origin != FROM_HOST && p->hop.kind != HOP_HOST;
+}
+
+static __always_inline enum verdict spend_ttl(struct pkt* p) {
+  if (p->v4) {
+    struct ipv4_header* ip = header(p, p->l3, sizeof *ip);
+    if (!ip) return drop(p, DROP_TRUNCATED);
+    if (ip->ttl <= 1) return drop(p, DROP_TTL_EXPIRED);
+    --ip->ttl;
+    ip->checksum =
+        adjusted(ip->checksum, add_sum((__u16)~net16(0x0100), 0)); /* TTL is the high byte of its word */
+    return CONTINUE;
+  }
+  struct ipv6_header* ip = header(p, p->l3, sizeof *ip);
+  if (!ip) return drop(p, DROP_TRUNCATED);
+  if (ip->hop_limit <= 1) return drop(p, DROP_TTL_EXPIRED);
+  --ip->hop_limit;
+  return CONTINUE;
+}
+
+static __always_inline enum verdict rewrite(struct pkt* p) {
+  enum verdict verdict = needs_masquerade(p) ? masquerade(p) : CONTINUE;
+  if (!verdict && is_routed(p)) verdict = spend_ttl(p);
+  if (verdict) return verdict;
+  if (!p->flow)
+    remember_new(p);
+  else if (!p->known)
+    remember_again(p);
+  if (!p->nat) return CONTINUE;
+  return p->quoted ? translate_error(p) : translate(p);
+}
+
+#endif

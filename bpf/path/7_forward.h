@@ -1,0 +1,105 @@
+/* Stage 7: out of here. Writes the Ethernet header for a pod, or puts the tunnel header on for another node;
+ * how the frame then leaves is the engine's business. */
+#ifndef THALWEG_7_FORWARD_H
+#define THALWEG_7_FORWARD_H
+
+#include "bpf/path/headers.h"
+#include "bpf/path/pkt.h"
+
+#define TUNNEL_TTL        64
+#define TUNNEL_PORT_FIRST 49152 /* RFC 7348 §5: the outer source port comes from the dynamic range */
+#define TUNNEL_PORTS      16384
+
+static __always_inline enum verdict write_macs(struct pkt* p, const __u8* destination, const __u8* source) {
+  struct eth_header* eth = header(p, 0, sizeof *eth);
+  if (!eth) return drop(p, DROP_TRUNCATED);
+  copy(eth->destination, destination, 6);
+  copy(eth->source, source, 6);
+  return REDIRECT;
+}
+
+static __always_inline enum verdict forward_to_endpoint(struct pkt* p) {
+  if (p->origin == TO_POD) return PASS; /* the host stack has it on its way already */
+  return write_macs(p, p->hop.mac, p->hop.host_mac);
+}
+
+/* From a pod, the host's stack is where the packet goes by itself. What came by tunnel, or from the host's
+ * own leg, has to be put before it. */
+static __always_inline enum verdict forward_to_host(struct pkt* p) {
+  if (!p->tunneled && p->origin != FROM_HOST) return PASS;
+  return write_macs(p, p->node->host_mac, p->node->host_mac);
+}
+
+/* The same flow takes the same port, different flows different ones: so the underlay can spread them (RFC
+ * 7348 §5). */
+static __always_inline __u16 tunnel_source_port(const struct pkt* p) {
+  const struct tuple* t = &p->to;
+  __u64 mix = t->source.halves[1] ^ t->destination.halves[1] * 0x9e3779b97f4a7c15ull;
+  mix ^= t->source.halves[0] ^ t->destination.halves[0];
+  mix ^= (__u64)t->source_port << 32 | (__u64)t->destination_port << 16 | p->protocol;
+  mix *= 0xff51afd7ed558ccdull;
+  return net16((__u16)(TUNNEL_PORT_FIRST + (mix >> 40) % TUNNEL_PORTS));
+}
+
+static __always_inline __u16 ipv4_checksum(const struct ipv4_header* ip) {
+  __u16 words[sizeof *ip / 2];
+  __u32 sum = 0;
+  copy(words, ip, sizeof words);
+  unrolled for (int i = 0; i < 10; ++i) sum += words[i];
+  return (__u16)~fold(sum);
+}
+
+static __always_inline void fill_tunnel_header(struct pkt* p, struct tunnel_header* outer,
+                                               __u16 inner_length) {
+  struct ipv4_header ip = {
+      .version_and_length = 0x45,
+      .total_length = net16((__u16)(inner_length + sizeof *outer)),
+      .fragment = net16(0x4000), /* DF: an outer fragment would be dropped at the other end anyway */
+      .ttl = TUNNEL_TTL,
+      .protocol = PROTO_UDP,
+      .source = p->node->v4.words[3],
+      .destination = p->hop.peer.words[3],
+  };
+  ip.checksum = ipv4_checksum(&ip);
+  outer->ip = ip;
+  outer->udp.source = tunnel_source_port(p);
+  outer->udp.destination = p->node->tunnel_port;
+  outer->udp.length = net16((__u16)(inner_length + sizeof *outer - sizeof outer->ip));
+  outer->udp.checksum = 0; /* RFC 7348 §5: SHOULD be zero; the inner packet has its own */
+  outer->vxlan.flags = 0x08;
+  outer->vxlan.reserved[0] = outer->vxlan.reserved[1] = outer->vxlan.reserved[2] = 0;
+  outer->vxlan.vni = net32(p->node->vni << 8);
+  /* The inner Ethernet header only has to be there: both ends route by the inner IP address. Locally
+   * administered. */
+  static const __u8 inner[12] = {0x02, 0x54, 0x57, 0, 0, 2, 0x02, 0x54, 0x57, 0, 0, 1};
+  copy(outer->inner.destination, inner, 6);
+  copy(outer->inner.source, inner + 6, 6);
+  outer->inner.type = net16(p->v4 ? ETH_IPV4 : ETH_IPV6);
+}
+
+static __always_inline enum verdict forward_by_tunnel(struct pkt* p) {
+  const __u32 l3 = p->l3, inner_length = p->length - l3;
+  if (inner_length > p->node->mtu && !is_segmented_later(p)) return drop(p, DROP_TOO_BIG);
+  if (l3 != sizeof(struct eth_header))
+    return drop(p, DROP_BAD_HEADER); /* a VLAN tag has no place inside the tunnel */
+  if (push_tunnel(p)) return drop(p, DROP_NO_ROOM);
+  struct eth_header* eth = header(p, 0, sizeof *eth + sizeof(struct tunnel_header));
+  if (!eth) return drop(p, DROP_NO_ROOM);
+  eth->type = net16(ETH_IPV4);
+  fill_tunnel_header(p, (struct tunnel_header*)(eth + 1), (__u16)inner_length);
+  p->length += sizeof(struct tunnel_header);
+  return REDIRECT;
+}
+
+static __always_inline enum verdict forward(struct pkt* p) {
+  switch (p->hop.kind) {
+    case HOP_ENDPOINT: return forward_to_endpoint(p);
+    case HOP_HOST: return forward_to_host(p);
+    case HOP_TUNNEL: return forward_by_tunnel(p);
+    case HOP_DIRECT:
+    case HOP_WORLD: return REDIRECT; /* next hop and its MAC are the engine's to find */
+    default: return drop(p, DROP_NO_ROUTE);
+  }
+}
+
+#endif

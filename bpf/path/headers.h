@@ -1,0 +1,116 @@
+/* The wire formats the path reads and writes: Ethernet, IPv4 (RFC 791), IPv6 (RFC 8200), TCP (RFC 9293), UDP
+ * (RFC 768), ICMP (RFC 792, RFC 4443), VXLAN (RFC 7348). Fields are in network order. */
+#ifndef THALWEG_HEADERS_H
+#define THALWEG_HEADERS_H
+
+#include <linux/types.h>
+
+#define PACKED __attribute__((packed))
+
+struct eth_header {
+  __u8 destination[6];
+  __u8 source[6];
+  __u16 type;
+} PACKED;
+
+struct vlan_tag {
+  __u16 control;
+  __u16 type;
+} PACKED;
+
+struct ipv4_header {
+  __u8 version_and_length;
+  __u8 tos;
+  __u16 total_length;
+  __u16 id;
+  __u16 fragment;
+  __u8 ttl;
+  __u8 protocol;
+  __u16 checksum;
+  __u32 source;
+  __u32 destination;
+} PACKED;
+
+struct ipv6_header {
+  __u32 version_class_flow;
+  __u16 payload_length;
+  __u8 next;
+  __u8 hop_limit;
+  __u8 source[16];
+  __u8 destination[16];
+} PACKED;
+
+struct ipv6_extension {
+  __u8 next;
+  __u8 length; /* in 8 bytes, the first 8 not counted; of a fragment header: reserved */
+  __u16 fragment;
+  __u32 rest;
+} PACKED;
+
+struct tcp_header {
+  __u16 source;
+  __u16 destination;
+  __u32 sequence;
+  __u32 acknowledged;
+  __u8 data_offset;
+  __u8 flags;
+  __u16 window;
+  __u16 checksum;
+  __u16 urgent;
+} PACKED;
+
+struct udp_header {
+  __u16 source;
+  __u16 destination;
+  __u16 length;
+  __u16 checksum;
+} PACKED;
+
+struct icmp_header {
+  __u8 type;
+  __u8 code;
+  __u16 checksum;
+  __u16 id; /* echo */
+  __u16 sequence;
+} PACKED;
+
+struct vxlan_header {
+  __u8 flags; /* 0x08: the VNI is valid */
+  __u8 reserved[3];
+  __u32 vni; /* in the upper 24 bits */
+} PACKED;
+
+/* What stage 7 puts between the outer and the inner packet's IP header, after the Ethernet header that is
+ * there. */
+struct tunnel_header {
+  struct ipv4_header ip;
+  struct udp_header udp;
+  struct vxlan_header vxlan;
+  struct eth_header inner;
+} PACKED;
+
+#define ETH_IPV4 0x0800
+#define ETH_IPV6 0x86dd
+#define ETH_VLAN 0x8100
+
+#define PROTO_HOP_BY_HOP  0
+#define PROTO_ICMP        1
+#define PROTO_TCP         6
+#define PROTO_UDP         17
+#define PROTO_ROUTING     43
+#define PROTO_FRAGMENT    44
+#define PROTO_ICMPV6      58
+#define PROTO_DESTINATION 60
+#define PROTO_SCTP        132
+
+#define ICMP_ECHO_REPLY    0
+#define ICMP_UNREACHABLE   3
+#define ICMP_ECHO          8
+#define ICMP_TIME_EXCEEDED 11
+#define ICMP_PARAMETER     12
+#define ICMPV6_FIRST_ERROR 1
+#define ICMPV6_LAST_ERROR  4
+#define ICMPV6_ECHO        128
+#define ICMPV6_ECHO_REPLY  129
+
+#endif

@@ -1,0 +1,83 @@
+/* struct pkt: a packet on its way through the stages, and what they have learned of it. */
+#ifndef THALWEG_PKT_H
+#define THALWEG_PKT_H
+
+#include "bpf/abi.h"
+
+struct pkt {
+  void* port;              /* the engine's own handle on the packet */
+  const struct node* node; /* what this node is */
+  struct tuple now; /* as the packet reads; of an ICMP error: as the other side would answer what it quotes */
+  struct tuple to;  /* as it will leave */
+  struct hop hop;   /* where to */
+  struct flow* flow; /* its entry, if there is one */
+  __u64 epochs[2];   /* of the rule sets it is decided under */
+  __u64 generation;
+  __u32 rule_sets[2];   /* of the opener (egress) and of the other side (ingress) */
+  __u32 identities[2];  /* ditto */
+  __u32 rule;           /* that allowed it */
+  __u32 ifindex;        /* where it came in */
+  __u32 length;         /* of the whole packet, bytes */
+  __u32 outer_source;   /* IPv4 source of the tunnel header taken off */
+  __u16 l3, l4, quoted; /* where its headers begin; quoted: the header inside an ICMP error */
+  __u8 origin;          /* enum origin */
+  __u8 reason;          /* enum drop_reason */
+  __u8 protocol;
+  __u8 tcp_flags;
+  __u8 v4 : 1;       /* IPv4 headers, whatever the addresses' form */
+  __u8 known : 1;    /* a valid flow entry answers everything: stages 3 to 5 have nothing to do */
+  __u8 stale : 1;    /* its entry stands, but was decided under other rules or addresses */
+  __u8 reply : 1;    /* it answers the flow's opener */
+  __u8 nat : 1;      /* `to` differs from `now` */
+  __u8 tunneled : 1; /* it came in a tunnel header, now taken off */
+};
+
+/* Stages end a packet's way by saying why. */
+static __always_inline enum verdict drop(struct pkt* p, enum drop_reason reason) {
+  p->reason = reason;
+  return DROP;
+}
+
+/* Whether a change of the sum came from the addresses (the pseudo-header) or from what the header itself
+ * holds: a frame whose checksum is still to be finished by a device has only the first in it. */
+enum checksum_part { PSEUDO_HEADER, PAYLOAD };
+
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
+
+static __always_inline _Bool same_addr(const struct addr* one, const struct addr* other) {
+  return one->halves[0] == other->halves[0] && one->halves[1] == other->halves[1];
+}
+
+static __always_inline _Bool is_none(const struct addr* address) {
+  return !address->halves[0] && !address->halves[1];
+}
+
+static __always_inline _Bool is_v4(const struct addr* address) {
+  return !address->halves[0] && address->words[2] == net32(0xffff);
+}
+
+/* Multicast, broadcast and link-local destinations stay on their link. */
+static __always_inline _Bool is_confined(const struct addr* a) {
+  if (is_v4(a)) return (a->bytes[12] & 0xf0) >= 0xe0 || (a->bytes[12] == 169 && a->bytes[13] == 254);
+  return a->bytes[0] == 0xff || (a->bytes[0] == 0xfe && (a->bytes[1] & 0xc0) == 0x80);
+}
+
+static __always_inline struct addr from_v4(__u32 address) {
+  struct addr mapped = {.words = {0, 0, net32(0xffff), address}};
+  return mapped;
+}
+
+static __always_inline struct tuple reversed(const struct tuple* one) {
+  struct tuple other = {
+      .source = one->destination,
+      .destination = one->source,
+      .source_port = one->destination_port,
+      .destination_port = one->source_port,
+  };
+  return other;
+}
+
+#endif

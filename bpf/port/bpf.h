@@ -1,0 +1,108 @@
+/* The path's port to the kernel: tables as BPF maps, packets as struct __sk_buff. The dozen names the path
+ * may use. */
+#ifndef THALWEG_PORT_BPF_H
+#define THALWEG_PORT_BPF_H
+
+#include <linux/bpf.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#define net16(x)          bpf_htons(x)
+#define net32(x)          bpf_htonl(x)
+#define copy(to, from, n) __builtin_memcpy(to, from, n)
+#define unrolled          _Pragma("unroll")
+/* A call of its own: its variables have left the stack (512 bytes in all) when it returns. For what only the
+ * first packet of a flow meets. */
+#define out_of_line static __attribute__((noinline))
+
+#include "bpf/abi.h"
+#include "bpf/path/pkt.h"
+
+/* ---- tables, from maps.def ---------------------------------------------------------------------------- */
+
+#define FLAGS_ARRAY        0
+#define FLAGS_HASH         BPF_F_NO_PREALLOC
+#define FLAGS_LPM          BPF_F_NO_PREALLOC
+#define FLAGS_LRU          0
+#define FLAGS_PERCPU_ARRAY 0
+#define TYPE_ARRAY         BPF_MAP_TYPE_ARRAY
+#define TYPE_HASH          BPF_MAP_TYPE_HASH
+#define TYPE_LPM           BPF_MAP_TYPE_LPM_TRIE
+#define TYPE_LRU           BPF_MAP_TYPE_LRU_HASH
+#define TYPE_PERCPU_ARRAY  BPF_MAP_TYPE_PERCPU_ARRAY
+
+#define TABLE(name, kind, key_type, value_type, entries, writer) \
+  struct {                                                       \
+    __uint(type, TYPE_##kind);                                   \
+    __uint(max_entries, entries);                                \
+    __uint(map_flags, FLAGS_##kind);                             \
+    __type(key, key_type);                                       \
+    __type(value, value_type);                                   \
+  } tw_##name SEC(".maps");
+#include "bpf/maps.def"
+#undef TABLE
+
+#define lookup(p, table, key)        bpf_map_lookup_elem(&tw_##table, key)
+#define insert(p, table, key, value) bpf_map_update_elem(&tw_##table, key, value, BPF_ANY)
+
+/* ---- the packet --------------------------------------------------------------------------------------- */
+
+#define MOST_HEADER_BYTES 511u
+
+static __always_inline struct __sk_buff* skb_of(const struct pkt* p) { return p->port; }
+
+/* The bytes at offset, or NULL where the packet is shorter. Valid until the packet is next resized or summed.
+ */
+static __always_inline void* header(struct pkt* p, __u32 offset, __u32 length) {
+  void *data = (void*)(long)skb_of(p)->data, *end = (void*)(long)skb_of(p)->data_end;
+  if (offset > MOST_HEADER_BYTES) return 0;
+  asm volatile(
+      "%0 &= 511"
+      : "+r"(offset)); /* the verifier forgets the comparison above when the compiler copies offset */
+  void* at = data + offset;
+  return at + length > end ? 0 : at;
+}
+
+static __always_inline __u64 now(struct pkt* p) { return bpf_ktime_get_coarse_ns(); }
+static __always_inline __u32 random32(struct pkt* p) { return bpf_get_prandom_u32(); }
+
+/* Newer than the headers of Debian 12 (linux/bpf.h of 6.3 and 6.6). */
+#define ADJ_ROOM_DECAP_L3_IPV4 (1ull << 7)
+#define ADJ_ROOM_DECAP_L3_IPV6 (1ull << 8)
+#define TC_NEXT                (-1)
+#define TC_DROP                2
+
+#define TUNNEL_BYTES 50 /* sizeof(struct tunnel_header) */
+#define INNER_ETH    14
+
+static __always_inline int push_tunnel(struct pkt* p) {
+  const __u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP |
+                      BPF_F_ADJ_ROOM_ENCAP_L2(INNER_ETH) | BPF_F_ADJ_ROOM_ENCAP_L2_ETH;
+  return bpf_skb_adjust_room(skb_of(p), TUNNEL_BYTES, BPF_ADJ_ROOM_MAC, flags);
+}
+
+static __always_inline int pop_tunnel(struct pkt* p, _Bool inner_v4) {
+  const __u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | (inner_v4 ? ADJ_ROOM_DECAP_L3_IPV4 : ADJ_ROOM_DECAP_L3_IPV6);
+  return bpf_skb_adjust_room(skb_of(p), -TUNNEL_BYTES, BPF_ADJ_ROOM_MAC, flags);
+}
+
+/* A packet larger than any link that will be cut into segments on its way out. */
+static __always_inline _Bool is_segmented_later(struct pkt* p) { return skb_of(p)->gso_size != 0; }
+
+static __always_inline int fix_checksum(struct pkt* p, __u32 at, __u32 change, enum checksum_part part) {
+  __u64 flags = part == PSEUDO_HEADER ? BPF_F_PSEUDO_HDR : 0;
+  if (p->protocol == 17 && !p->quoted) flags |= BPF_F_MARK_MANGLED_0;
+  return bpf_l4_csum_replace(skb_of(p), at, 0, change, flags);
+}
+
+static __always_inline void count(struct pkt* p, __u32 row, __u32 bytes) {
+  struct counter* counter = lookup(p, counters, &row);
+  if (!counter) return;
+  counter->packets += 1;
+  counter->bytes += bytes;
+}
+
+#define trace(p, stage, verdict) ((void)(verdict))
+
+#endif

@@ -1,0 +1,79 @@
+/* The tc entries: hand a packet to the path, turn its verdict into what tc understands. Attached by
+ * dataplane/ebpf: from_pod     ingress of the host side of a pod's veth to_pod       egress of it: what the
+ * host's stack sends to the pod from_uplink  ingress of the interface to the underlay from_host    ingress of
+ * the far end of the host's leg */
+#include "bpf/port/bpf.h"
+
+#include "bpf/path/path.h"
+
+#define PULL_BYTES \
+  192 /* enough for every header the path reads: Ethernet, IPv6 with extensions, ICMP, a quoted packet */
+
+/* What the last packet on this CPU came to, for BPF_PROG_TEST_RUN: tests compare it with the other engines'.
+ */
+struct outcome {
+  __u32 verdict;
+  __u32 reason;
+  struct hop hop;
+  __u32 rule;
+  __u32 pad;
+};
+
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct outcome);
+} tw_outcome SEC(".maps");
+
+const volatile _Bool record_outcomes =
+    0; /* set by tests before loading; otherwise the verifier prunes it all */
+
+static __always_inline void record(const struct pkt* p, enum verdict verdict) {
+  const __u32 zero = 0;
+  struct outcome* out = bpf_map_lookup_elem(&tw_outcome, &zero);
+  if (!out) return;
+  out->verdict = verdict;
+  out->reason = p->reason;
+  out->hop = p->hop;
+  out->rule = p->rule;
+}
+
+static __always_inline int redirect(struct __sk_buff* skb, const struct pkt* p) {
+  switch (p->hop.kind) {
+    case HOP_ENDPOINT: return bpf_redirect_peer(p->hop.ifindex, 0);
+    case HOP_HOST: return bpf_redirect(p->hop.ifindex, BPF_F_INGRESS);
+    case HOP_DIRECT: {
+      struct bpf_redir_neigh next = {};
+      if (p->hop.peer.words[2] == bpf_htonl(0xffff) && !p->hop.peer.halves[0]) {
+        next.nh_family = 2; /* AF_INET */
+        next.ipv4_nh = p->hop.peer.words[3];
+      } else {
+        next.nh_family = 10; /* AF_INET6 */
+        copy(next.ipv6_nh, p->hop.peer.words, 16);
+      }
+      return bpf_redirect_neigh(p->hop.ifindex, &next, sizeof next, 0);
+    }
+    default: return bpf_redirect_neigh(p->hop.ifindex, 0, 0, 0); /* the kernel's own routes and neighbours */
+  }
+}
+
+static __always_inline int run(struct __sk_buff* skb, enum origin origin) {
+  if (skb->data_end - skb->data < PULL_BYTES && skb->data_end - skb->data < skb->len)
+    bpf_skb_pull_data(skb, skb->len < PULL_BYTES ? skb->len : PULL_BYTES);
+  struct pkt p = {.port = skb, .origin = origin, .ifindex = skb->ifindex, .length = skb->len};
+  const enum verdict verdict = path(&p);
+  if (record_outcomes) record(&p, verdict);
+  switch (verdict) {
+    case DROP: return TC_DROP;
+    case REDIRECT: return redirect(skb, &p);
+    default: return TC_NEXT;
+  }
+}
+
+SEC("tc") int from_pod(struct __sk_buff* skb) { return run(skb, FROM_POD); }
+SEC("tc") int to_pod(struct __sk_buff* skb) { return run(skb, TO_POD); }
+SEC("tc") int from_uplink(struct __sk_buff* skb) { return run(skb, FROM_UPLINK); }
+SEC("tc") int from_host(struct __sk_buff* skb) { return run(skb, FROM_HOST); }
+
+char LICENSE[] SEC("license") = "GPL";
