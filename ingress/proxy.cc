@@ -321,7 +321,8 @@ Task<Refusal> Session::read_response_head(Exchange& x) {
 Task<Refusal> Session::stream_response(Exchange& x) {
   x.upstream->reader.start_body(x.response.framing, x.response.length);
   apply(x.route->filters, Side::Response, x.response.headers);
-  Writer writer(*stream_, response_head(x), x.response.framing);
+  std::string head = response_head(x);  // decides the framing the client gets
+  Writer writer(*stream_, std::move(head), x.response.framing);
   x.status = x.response.status;
   if (x.status != 101) co_return co_await stream_body(x, writer);
   const auto told = co_await writer.flush();
