@@ -1,43 +1,14 @@
 // The life of a connection and of a request, phase by phase: read Session::exchange() first.
 #include "base/asio.h"
 //
-#include "ingress/proxy.h"
-
-#include <set>
-
-#include "ingress/exchange.h"
-#include "ingress/stream_impl.h"
+#include "ingress/session.h"
+#include "ingress/stream.h"
 
 namespace thalweg::ingress {
 
 namespace {
 
-using boost::system::error_code;
-constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
-constexpr auto kTick = std::chrono::milliseconds(100);
 constexpr int kMaxInterim = 16;  // 1xx responses before one final response
-
-class Session;
-
-// Another coroutine beside this one; joined before what it uses goes away.
-class Beside {
- public:
-  explicit Beside(const asio::any_io_executor& executor) : done_(executor, Clock::time_point::max()) {}
-  void start(Task<> task) {
-    running_ = true;
-    asio::co_spawn(done_.get_executor(), std::move(task), [this](std::exception_ptr) {
-      running_ = false;
-      done_.cancel();
-    });
-  }
-  Task<> join() {
-    while (running_) co_await done_.async_wait(kTuple);
-  }
-
- private:
-  asio::steady_timer done_;
-  bool running_ = false;
-};
 
 // What went wrong with a read of the service's head, told from our client's side.
 Refusal upstream_refusal(Refusal refusal) {
@@ -47,93 +18,6 @@ Refusal upstream_refusal(Refusal refusal) {
 }
 
 }  // namespace
-
-struct Proxy::Impl {
-  Impl(asio::io_context& loop, const Snapshot<Routing>& from, const ProxyLimits& bounds,
-       const Counters& totals)
-      : io(loop),
-        routing(from),
-        limits(bounds),
-        counters(totals),
-        upstream(loop, deadlines, bounds.upstream),
-        tick(loop) {}
-
-  Task<> accept(asio::ip::tcp::acceptor& acceptor, bool tls);
-  void open(asio::ip::tcp::socket socket, bool tls);
-  void arm_tick();
-
-  asio::io_context& io;
-  const Snapshot<Routing>& routing;
-  const ProxyLimits limits;
-  const Counters& counters;
-  Deadlines deadlines;
-  Upstream upstream;
-  std::list<asio::ip::tcp::acceptor> acceptors;
-  std::set<Session*> sessions;
-  std::shared_ptr<const RouteTable> pruned;  // the table the pool was last compared with
-  asio::steady_timer tick;
-  bool draining = false;
-  bool stopping = false;
-};
-
-namespace {
-
-class Session {
- public:
-  Session(Proxy::Impl& proxy, std::unique_ptr<Stream> stream, bool tls)
-      : proxy_(proxy),
-        limits_(proxy.limits),
-        stream_(std::move(stream)),
-        reader_(*stream_, limits_.max_head_bytes),
-        client_{stream_->peer().str(), tls},
-        uploading_(proxy.io.get_executor()) {
-    proxy_.sessions.insert(this);
-    proxy_.counters.open_connections.add(1);
-  }
-  ~Session() {
-    proxy_.sessions.erase(this);
-    proxy_.counters.open_connections.add(-1);
-  }
-
-  Task<> run();
-  void end_if_idle() {
-    if (idle_) stream_->cancel();
-  }
-
- private:
-  Task<bool> exchange();
-  // The phases. None: go on; else why the request ends here.
-  Task<bool> secure();
-  Task<bool> wait();
-  Task<Refusal> read_head(Exchange& x);
-  Refusal route(Exchange& x);
-  Task<Refusal> connect(Exchange& x);
-  Task<Refusal> send_request(Exchange& x);
-  Task<Refusal> read_response_head(Exchange& x);
-  Task<Refusal> stream_response(Exchange& x);
-  void account(const Exchange& x);
-
-  Task<Refusal> ask(Exchange& x);
-  Task<> upload(Exchange& x);
-  Task<Refusal> upload_some(Exchange& x, Writer& writer, std::span<char> buffer);
-  Task<> stop_upload(Exchange& x);
-  Task<Refusal> stream_body(Exchange& x, Writer& writer);
-  Task<Refusal> tunnel(Exchange& x);
-  Task<> pump(Reader& from, Stream& in, Stream& out, uint64_t& bytes);
-  std::string response_head(Exchange& x);
-  Task<> answer(Exchange& x);
-  Task<Result<>> tell(Stream::Pieces pieces);
-  void give_back(Exchange& x);
-
-  Proxy::Impl& proxy_;
-  const ProxyLimits& limits_;
-  std::unique_ptr<Stream> stream_;
-  Reader reader_;
-  Client client_;
-  Beside uploading_;
-  bool idle_ = false;
-  bool cut_ = false;  // the last response is not whole, and the client must not think it is
-};
 
 // The life of a request.
 Task<bool> Session::exchange() {
@@ -430,92 +314,5 @@ void Session::account(const Exchange& x) {
   counters.seconds.observe(x.seconds());
   if (limits_.access_log) log_access(x, client_);
 }
-
-Task<> serve(Proxy::Impl& proxy, std::unique_ptr<Stream> stream, bool tls) {
-  Session session(proxy, std::move(stream), tls);
-  co_await session.run();
-}
-
-}  // namespace
-
-void Proxy::Impl::open(asio::ip::tcp::socket socket, bool tls) {
-  error_code code;
-  const auto peer = socket.remote_endpoint(code);
-  if (code) return;
-  socket.set_option(asio::ip::tcp::no_delay(true), code);
-  auto impl = std::make_unique<Stream::Impl>(std::move(socket));
-  impl->peer = to_ip(peer.address());
-  asio::co_spawn(io, serve(*this, std::make_unique<Stream>(deadlines, std::move(impl)), tls),
-                 [](std::exception_ptr thrown) {
-                   if (thrown) log::error("a connection ended by an exception of a library");
-                 });
-}
-
-Task<> Proxy::Impl::accept(asio::ip::tcp::acceptor& acceptor, bool tls) {
-  asio::steady_timer pause(io);
-  while (acceptor.is_open()) {
-    auto [code, socket] = co_await acceptor.async_accept(kTuple);
-    if (code == asio::error::operation_aborted) co_return;
-    if (code) {  // out of descriptors, say: what is open goes on, and closing some of it helps
-      counters.accept_errors.add();
-      pause.expires_after(kTick);
-      co_await pause.async_wait(kTuple);
-    } else if (sessions.size() >= limits.max_connections) {
-      counters.refused_connections.add();
-    } else {
-      counters.accepted.add();
-      open(std::move(socket), tls);
-    }
-  }
-}
-
-void Proxy::Impl::arm_tick() {
-  tick.expires_after(kTick);
-  tick.async_wait([this](error_code code) {
-    if (code || (draining && sessions.empty())) return;
-    if (stopping) deadlines.cancel_all();
-    const auto now = Clock::now();
-    deadlines.sweep(now);
-    upstream.sweep(now);
-    if (const auto routes = routing.get()->routes; routes != pruned) {
-      upstream.prune(*routes);
-      pruned = routes;
-    }
-    arm_tick();
-  });
-}
-
-Proxy::Proxy(asio::io_context& io, const Snapshot<Routing>& routing, const ProxyLimits& limits,
-             const Counters& counters)
-    : impl_(std::make_unique<Impl>(io, routing, limits, counters)) {
-  impl_->arm_tick();
-}
-
-Proxy::~Proxy() = default;
-
-void Proxy::listen(Fd socket, bool tls) {
-  sockaddr_storage address{};
-  socklen_t size = sizeof address;
-  ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &size);
-  const auto protocol = address.ss_family == AF_INET6 ? asio::ip::tcp::v6() : asio::ip::tcp::v4();
-  auto& acceptor = impl_->acceptors.emplace_back(impl_->io, protocol, socket.release());
-  asio::co_spawn(impl_->io, impl_->accept(acceptor, tls), asio::detached);
-}
-
-void Proxy::drain() {
-  impl_->draining = true;
-  error_code ignored;
-  for (auto& acceptor : impl_->acceptors) acceptor.close(ignored);
-  for (Session* session : impl_->sessions) session->end_if_idle();
-}
-
-void Proxy::stop() {
-  drain();
-  impl_->stopping = true;
-  impl_->upstream.clear();
-  impl_->deadlines.cancel_all();
-}
-
-size_t Proxy::connections() const { return impl_->sessions.size(); }
 
 }  // namespace thalweg::ingress
