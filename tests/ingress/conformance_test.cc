@@ -7,6 +7,7 @@
 
 #include "fixture.h"
 #include "ingress/tls.h"
+#include "relayed.h"
 
 namespace thalweg::ingress::test {
 namespace {
@@ -81,7 +82,7 @@ TEST_F(Curl, CertificateSwappedWhileAConnectionGoesOn) {
 TEST_F(Curl, KeepAliveOnBothSides) {
   start();
   const Outcome twice = curl(http() + "/status/204",
-                         {http() + "/", "-o", "/dev/null", "-o", "/dev/null", "-w", "%{num_connects} "});
+                             {http() + "/", "-o", "/dev/null", "-o", "/dev/null", "-w", "%{num_connects} "});
   EXPECT_EQ(twice.out, "1 0 ");
   EXPECT_EQ(status(http() + "/"), "200");
   EXPECT_EQ(one.requests(), 3u);
@@ -164,6 +165,18 @@ TEST_F(Curl, RoutesChangeWhileRunningAndABrokenFileLeavesTheLastGood) {
   before = program->lines();
   objects.write("more.yaml", "kind: Ingress\napiVersion: [broken");
   ASSERT_NE(program->logged("more.yaml", before), "");
+  EXPECT_EQ(status(http("new.example") + "/"), "200");
+}
+
+TEST_F(Curl, ObjectsFromARelayAndOnWithoutIt) {
+  auto relayed = std::make_unique<Relayed>(objects.path(), secrets.path("api.sock"));
+  start_on({"--api", "unix:" + secrets.path("api.sock")});
+  EXPECT_EQ(status(http() + "/"), "200");
+  const size_t before = program->lines();
+  objects.write("more.yaml", ingress("new", "new.example", "/", "web"));
+  ASSERT_NE(program->logged("routes routes=", before), "");
+  EXPECT_EQ(status(http("new.example") + "/"), "200");
+  relayed.reset();
   EXPECT_EQ(status(http("new.example") + "/"), "200");
 }
 

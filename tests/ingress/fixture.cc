@@ -33,10 +33,10 @@ Scene::Scene() {
           ingress("path", "path.example", "/app", "solo"));
 }
 
-void Scene::start(const std::vector<std::string>& more) {
-  std::vector<std::string> args = {"--http",    "127.0.0.1:0",  "--https",     "127.0.0.1:0",
-                                   "--metrics", "127.0.0.1:0",  "--manifests", objects.path(),
-                                   "--secrets", secrets.path(), "--class",     "thalweg"};
+void Scene::start_on(const std::vector<std::string>& source, const std::vector<std::string>& more) {
+  std::vector<std::string> args = {"--http",      "127.0.0.1:0", "--https",      "127.0.0.1:0", "--metrics",
+                                   "127.0.0.1:0", "--secrets",   secrets.path(), "--class",     "thalweg"};
+  args.insert(args.end(), source.begin(), source.end());
   args.insert(args.end(), more.begin(), more.end());
   program = std::make_unique<Program>(args);
   ASSERT_TRUE(program->ready()) << program->log();

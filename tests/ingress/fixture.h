@@ -15,7 +15,8 @@ class Scene : public testing::Test {
  protected:
   Scene();
   // Starts the program with these flags added.
-  void start(const std::vector<std::string>& more = {});
+  void start(const std::vector<std::string>& more = {}) { start_on({"--manifests", objects.path()}, more); }
+  void start_on(const std::vector<std::string>& source, const std::vector<std::string>& more = {});
   // curl of http://a.example PATH through the ingress; the body is the output.
   Outcome curl(const std::string& url, std::vector<std::string> more = {}) const;
   std::string http(const std::string& host = "a.example") const;  // "http://host:PORT"
