@@ -51,7 +51,7 @@ using ObjectPtr = std::unique_ptr<bpf_object, CloseObject>;
 // Maps of the same name as a table become that table; the object's own (constants) stay its own.
 Result<> use_tables(bpf_object* object, const EbpfDatapath& tables) {
   for (size_t id = 0; id < TABLES; ++id) {
-    const std::string name(kTables[id].name);
+    const std::string name = "tw_" + std::string(kTables[id].name);
     bpf_map* map = bpf_object__find_map_by_name(object, name.c_str());
     if (map == nullptr) continue;
     if (bpf_map__key_size(map) != kTables[id].key_size || bpf_map__value_size(map) != kTables[id].value_size)

@@ -1,0 +1,419 @@
+#include "dataplane/agent/agent.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+
+#include <algorithm>
+
+#include "base/file.h"
+#include "base/http.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/netns.h"
+#include "dataplane/agent/cni_server.h"
+#include "dataplane/agent/overlay.h"
+#include "dataplane/agent/saved_objects.h"
+#include "dataplane/agent/status.h"
+#include "kube/relay.h"
+#include "kube/source.h"
+
+namespace thalweg::dataplane {
+namespace {
+
+constexpr uint64_t kRetryMs = 1'000;
+
+// Says something once, not at every retry.
+class OnceLog {
+ public:
+  void warn(const char* event, const std::string& error) {
+    if (error != last_) log::warn(event, {{"error", error}});
+    last_ = error;
+  }
+  void clear() { last_.clear(); }
+
+ private:
+  std::string last_;
+};
+
+Config config_of(const AgentOptions& options) {
+  return {.node_name = options.node_name,
+          .tunnel_port = options.tunnel_port,
+          .masquerade = options.masquerade,
+          .service_cidrs = options.service_cidrs,
+          .external_ip_cidrs = options.external_ip_cidrs};
+}
+
+// One agent per state folder: a second one would hand out the same addresses.
+Result<Fd> lock(const std::string& path) {
+  Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!fd) return fail_errno(errno, "open {}", path);
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) return fail("{}: another thalwegd holds it", path);
+  return fd;
+}
+
+std::string decoded(const std::string& query, const std::string& key) {
+  if (!query.starts_with(key + "=")) return {};
+  std::string text;
+  for (size_t i = key.size() + 1; i < query.size(); ++i) {
+    if (query[i] == '%' && query.substr(i + 1, 2) == "2F") {
+      text += '/';
+      i += 2;
+    } else {
+      text += query[i];
+    }
+  }
+  return text;
+}
+
+http::Response refused(int status, const std::string& error) { return {status, "text/plain", error + "\n"}; }
+
+}  // namespace
+
+struct Agent::Impl {
+  asio::io_context& io;
+  AgentOptions options;
+  Config config;
+  metrics::Registry registry;
+  Fd state_lock;
+  Features features;
+  std::unique_ptr<Forwarding> forwarding;
+  std::optional<Ipam> ipam;
+  std::optional<Attachments> attachments;
+  std::unique_ptr<CniServer> cni;
+  std::optional<FlowSweeper> sweeper;
+
+  kube::Cluster cluster;  // what the source (or the last run) said
+  std::unique_ptr<kube::Source> source;
+  kube::Relay relay;
+  http::Server server;
+  bool booted_from_saved = false;
+  bool source_heard = false;
+  bool node_ready = false;  // uplink, host's leg and addresses are as the Node object says
+  bool attached = false;
+  std::string uplink;
+  std::vector<std::string> route_complaints;
+
+  Timer retry, verify_timer, sweep_timer;
+  Debounce save;
+  OnceLog settle_log, node_log, attach_log, routes_log;
+
+  Impl(asio::io_context& loop, AgentOptions given)
+      : io(loop),
+        options(std::move(given)),
+        config(config_of(options)),
+        relay(loop, options.run_dir + "/api.sock"),
+        server(loop),
+        retry(loop),
+        verify_timer(loop),
+        sweep_timer(loop),
+        save(loop, options.save_quiet_ms, options.save_max_ms, [this] { save_now(); }) {}
+
+  Result<> open();
+  Result<> open_source();
+  void boot_from_saved();
+  void on_change(const kube::Cluster& now, std::span<const kube::ObjectRef> changed);
+  void take_over(const kube::Cluster& now, std::vector<kube::ObjectRef> changed);
+  void keep_node();
+  Result<> set_up_node(const kube::Node& node);
+  void keep_routes();
+  void settle();
+  void keep_attached();
+  Result<> attach_all();
+  void retry_later();
+  void try_again();
+  void verify();
+  void sweep();
+  void save_now();
+  std::string why_not_ready() const;
+  AgentView view() const;
+  void serve();
+  void stop();
+};
+
+// ---- start
+
+Result<> Agent::Impl::open() {
+  TRY(make_dirs(options.run_dir, 0755));
+  TRY(make_dirs(options.state_dir, 0700));
+  state_lock = TRY(lock(options.state_dir + "/lock"));
+  features = TRY(find_features(options.bpf_dir, options.cgroup));
+  for (const std::string& missing : features.missing) log::warn("this kernel lacks", {{"feature", missing}});
+  forwarding = TRY(Forwarding::open(options.bpf_dir, options.state_dir + "/numbering", config));
+  ipam = TRY(Ipam::open(options.state_dir + "/leases"));
+  attachments = TRY(Attachments::open(options.state_dir + "/attachments"));
+  for (const std::string& error : attachments->unreadable())
+    log::error("attachment set aside", {{"error", error}});
+  sweeper.emplace(forwarding->datapath());
+  CniSurroundings around{.why_not_ready = [this] { return why_not_ready(); },
+                         .find_pod =
+                             [this](const kube::ObjectKey& key) {
+                               const auto pod = cluster.pods.find(key);
+                               return pod == cluster.pods.end() ? nullptr : pod->second;
+                             },
+                         .settle = [this] { settle(); },
+                         .mtu = [this] { return config.mtu; },
+                         .pod_wait_ms = options.pod_wait_ms};
+  cni = std::make_unique<CniServer>(io, *forwarding, *ipam, *attachments, registry, std::move(around));
+  return cni->recover();
+}
+
+void Agent::Impl::boot_from_saved() {
+  auto saved = load_objects(options.state_dir + "/objects.json");
+  if (!saved) {
+    if (saved.error().code != ENOENT)
+      log::warn("saved objects set aside", {{"error", saved.error().message}});
+    return;
+  }
+  log::info("booting from the last good objects",
+            {{"objects", kube::refs(saved->cluster).size()}, {"refused", saved->refused}});
+  booted_from_saved = true;
+  take_over(saved->cluster, kube::refs(saved->cluster));
+}
+
+Result<> Agent::Impl::open_source() {
+  source = TRY(kube::make_source(io, {.manifests = options.manifests,
+                                      .kubeconfig = options.kubeconfig,
+                                      .api = options.api,
+                                      .user_agent = "thalwegd"}));
+  source->start([this](const kube::Cluster& now, std::span<const kube::ObjectRef> changed) {
+    on_change(now, changed);
+  });
+  return {};
+}
+
+// ---- objects
+
+void Agent::Impl::on_change(const kube::Cluster& now, std::span<const kube::ObjectRef> changed) {
+  std::vector<kube::ObjectRef> refs(changed.begin(), changed.end());
+  if (!source_heard)  // what the saved objects still held may be gone by now
+    for (const kube::ObjectRef& ref : kube::refs(cluster))
+      if (!kube::find(now, ref)) refs.push_back(ref);
+  if (!source_heard) log::info("objects known", {{"objects", refs.size()}});
+  source_heard = true;
+  take_over(now, std::move(refs));
+  save.poke();
+}
+
+void Agent::Impl::take_over(const kube::Cluster& now, std::vector<kube::ObjectRef> changed) {
+  bool nodes_changed = false;
+  for (const kube::ObjectRef& ref : changed) {
+    nodes_changed |= ref.kind == kube::Kind::Node;
+    if (const auto object = kube::find(now, ref))
+      kube::put(cluster, *object);
+    else
+      kube::erase(cluster, ref);
+  }
+  relay.update(cluster, changed);
+  forwarding->compiler().update(cluster, changed);
+  if (nodes_changed || !node_ready) keep_node();
+  if (nodes_changed) keep_routes();
+  settle();
+}
+
+// ---- the node's own place
+
+void Agent::Impl::keep_node() {
+  const auto node = cluster.nodes.find({"", options.node_name});
+  Result<> done = node == cluster.nodes.end() ? fail("there is no Node object called {}", options.node_name)
+                                              : set_up_node(*node->second);
+  if (done) {
+    node_log.clear();
+    if (!std::exchange(node_ready, true)) keep_routes();
+    return;
+  }
+  node_log.warn("the node is not set up", done.error().message);
+  retry_later();
+}
+
+Result<> Agent::Impl::set_up_node(const kube::Node& node) {
+  nl::Socket socket = TRY(nl::Socket::open());
+  const nl::Link link = TRY(find_uplink(socket, options.uplink, node.addresses));
+  config.mtu = options.mtu != 0 ? options.mtu : inner_mtu(link.mtu);
+  const HostLeg leg = TRY(ensure_host_leg(socket, options.node_name, config.mtu));
+  TRY(set_forwarding(link.name));
+  TRY(ipam->set_ranges(node.pod_cidrs));
+  if (uplink != link.name || config.uplink_ifindex != link.index) attached = false;
+  uplink = link.name;
+  config.uplink_ifindex = link.index;
+  config.host_ifindex = leg.host.index;
+  config.host_mac = leg.host.mac;
+  forwarding->compiler().configure(config);
+  return {};
+}
+
+void Agent::Impl::keep_routes() {
+  if (!node_ready) return;
+  HostRoutes routes =
+      desired_routes(cluster.nodes, options.node_name, options.service_cidrs, config.host_ifindex);
+  for (const std::string& refused : routes.refused) log::warn("no route", {{"why", refused}});
+  route_complaints = std::move(routes.refused);
+  auto socket = nl::Socket::open();
+  const Result<> done = socket ? sync_routes(*socket, config.host_ifindex, routes.routes)
+                               : Result<>(std::unexpected(socket.error()));
+  if (done) return routes_log.clear();
+  routes_log.warn("host routes", done.error().message);
+  retry_later();
+}
+
+// ---- tables and programs
+
+void Agent::Impl::settle() {
+  const auto done = forwarding->settle();
+  if (done) {
+    settle_log.clear();
+  } else {
+    settle_log.warn("tables not as desired", done.error().message);
+    retry_later();
+  }
+  keep_attached();
+  cni->poke();
+}
+
+// Only over tables that were whole once: the programs of the last run forward by the old ones meanwhile.
+void Agent::Impl::keep_attached() {
+  if (attached || !node_ready || !forwarding->settled()) return;
+  const auto done = attach_all();
+  attached = done.has_value();
+  if (attached) {
+    attach_log.clear();
+    log::info("attached", {{"programs", forwarding->programs().attached().size()}, {"uplink", uplink}});
+    return;
+  }
+  attach_log.warn("programs not attached", done.error().message);
+  retry_later();
+}
+
+Result<> Agent::Impl::attach_all() {
+  Programs& programs = forwarding->programs();
+  nl::Socket socket = TRY(nl::Socket::open());
+  const nl::Link net = TRY(nl::link_by_name(socket, kNetLink));
+  TRY(programs.attach("from_host", kNetLink, net.index));
+  TRY(programs.attach("from_uplink", uplink, config.uplink_ifindex));
+  TRY(cni->attach_all());
+  if (features.cgroup2) TRY(programs.attach_cgroup(options.cgroup));
+  std::set<std::string> used = {kNetLink, uplink};
+  for (const std::string& link : cni->links()) used.insert(link);
+  return programs.keep_only(used);
+}
+
+std::string Agent::Impl::why_not_ready() const {
+  if (!source_heard && !booted_from_saved) return "the objects are not known yet";
+  if (!node_ready) return "the node is not set up (its Node object, its uplink)";
+  if (!attached) return "the programs are not attached yet";
+  return {};
+}
+
+void Agent::Impl::retry_later() {
+  if (!retry.pending()) retry.after(kRetryMs, [this] { try_again(); });
+}
+
+void Agent::Impl::try_again() {
+  if (!node_ready) keep_node();
+  keep_routes();
+  settle();
+}
+
+// ---- from time to time
+
+void Agent::Impl::verify() {
+  const auto drifted = forwarding->verify();
+  if (!drifted) {
+    settle_log.warn("verify", drifted.error().message);
+    return retry_later();
+  }
+  if (*drifted > 0) log::warn("tables had drifted, repaired", {{"rows", *drifted}});
+  if (node_ready) keep_node();  // links and routes are anyone's to delete
+  keep_routes();
+  settle();
+}
+
+void Agent::Impl::sweep() {
+  if (const auto done = sweeper->step(forwarding->reconciler().applied()); !done)
+    log::warn("flow sweep", {{"error", done.error().message}});
+}
+
+void Agent::Impl::save_now() {
+  if (const auto done = save_objects(options.state_dir + "/objects.json", cluster); !done)
+    log::warn("objects not saved", {{"error", done.error().message}});
+}
+
+// ---- what it says
+
+AgentView Agent::Impl::view() const {
+  std::vector<std::string> complaints = route_complaints;
+  for (const Complaint& one : forwarding->compiler().complaints())
+    complaints.push_back(one.object + ": " + one.text);
+  return {.options = options,
+          .features = features,
+          .forwarding = *forwarding,
+          .attachments = *attachments,
+          .cluster = cluster,
+          .source = source->status(),
+          .flows = sweeper->stats(),
+          .why_not_ready = why_not_ready(),
+          .booted_from_saved = booted_from_saved,
+          .complaints = std::move(complaints)};
+}
+
+void Agent::Impl::serve() {
+  server.route("GET", "/v1/status",
+               [this](const http::Request&) { return http::Response{.body = status_json(view())}; });
+  server.route("GET", "/v1/tables", [this](const http::Request&) {
+    auto tables = tables_json(view());
+    return tables ? http::Response{.body = std::move(*tables)} : refused(500, tables.error().message);
+  });
+  server.route("GET", "/v1/resolve", [this](const http::Request& request) {
+    auto found = resolve_json(cluster, decoded(request.query, "name"));
+    return found ? http::Response{.body = std::move(*found)} : refused(404, found.error().message);
+  });
+  server.route("GET", "/healthz", [this](const http::Request&) {
+    const std::string why = why_not_ready();
+    return refused(why.empty() ? 200 : 503, why.empty() ? "ok" : why);
+  });
+  server.route("GET", "/metrics", [this](const http::Request&) {
+    return http::Response{.content_type = std::string(metrics::Registry::kContentType),
+                          .body = registry.text()};
+  });
+  server.route_async("POST", "/v1/cni", [this](http::Request request, http::Respond respond) {
+    cni->handle(std::move(request), std::move(respond));
+  });
+  registry.before_text([this] { collect_metrics(registry, view()); });
+}
+
+void Agent::Impl::stop() {
+  retry.stop();
+  verify_timer.stop();
+  sweep_timer.stop();
+  save.stop();
+  if (source) source->stop();
+  server.stop();
+  relay.stop();
+  if (cni) cni->stop();
+  if (source_heard) save_now();
+}
+
+Agent::Agent(asio::io_context& io, AgentOptions options)
+    : impl_(std::make_unique<Impl>(io, std::move(options))) {}
+Agent::~Agent() = default;
+
+Result<> Agent::start() {
+  TRY(impl_->open());
+  impl_->boot_from_saved();
+  TRY(context(impl_->relay.start(), "relay"));
+  TRY(impl_->open_source());
+  impl_->serve();
+  TRY(impl_->server.listen_unix(impl_->options.run_dir + "/agent.sock"));
+  impl_->verify_timer.every(impl_->options.verify_ms, [this] { impl_->verify(); });
+  impl_->sweep_timer.every(impl_->options.sweep_ms, [this] { impl_->sweep(); });
+  return {};
+}
+
+void Agent::stop() { impl_->stop(); }
+
+Result<> clean_up(const AgentOptions& options) {
+  TRY(unpin_all(options.bpf_dir));
+  nl::Socket socket = TRY(nl::Socket::open());
+  return remove_overlay(socket);
+}
+
+}  // namespace thalweg::dataplane

@@ -1,0 +1,91 @@
+#include "dataplane/agent/forwarding.h"
+
+#include <algorithm>
+
+#include "base/file.h"
+#include "base/log.h"
+
+namespace thalweg::dataplane {
+namespace {
+
+constexpr size_t kMaxNumberingBytes = 256u << 20;
+constexpr size_t kMaxPendingRows = 1u << 20;  // beyond: everything is compared instead
+
+}  // namespace
+
+Forwarding::Forwarding(EbpfDatapath datapath, Programs programs, std::string numbering_path,
+                       const Config& config)
+    : datapath_(std::move(datapath)),
+      programs_(std::move(programs)),
+      reconciler_(datapath_),
+      compiler_(config),
+      numbering_path_(std::move(numbering_path)) {}
+
+Result<std::unique_ptr<Forwarding>> Forwarding::open(const std::string& bpf_dir,
+                                                     const std::string& numbering_path,
+                                                     const Config& config) {
+  EbpfDatapath datapath = TRY(EbpfDatapath::open(bpf_dir + "/maps"));
+  for (const std::string& table : datapath.rebuilt())
+    log::warn("the pinned table has another layout: rebuilt empty", {{"table", table}});
+  Programs programs = TRY(Programs::load(bpf_dir, datapath));
+  std::unique_ptr<Forwarding> forwarding(
+      new Forwarding(std::move(datapath), std::move(programs), numbering_path, config));
+  TRY(forwarding->adopt());
+  return forwarding;
+}
+
+Result<> Forwarding::adopt() {
+  TRY(reconciler_.adopt());
+  auto numbering = read_file(numbering_path_, kMaxNumberingBytes);
+  if (numbering) {
+    if (auto restored = compiler_.restore(*numbering); !restored)
+      log::warn("numbering set aside", {{"file", numbering_path_}, {"error", restored.error().message}});
+  } else if (numbering.error().code != ENOENT) {
+    log::warn("numbering set aside", {{"file", numbering_path_}, {"error", numbering.error().message}});
+  }
+  compiler_.avoid(reconciler_.applied());
+  return {};
+}
+
+Result<> Forwarding::save_numbering() {
+  const uint64_t version = compiler_.numbering_version();
+  if (numbering_saved_ && version == saved_version_) return {};
+  TRY(write_atomically(numbering_path_, compiler_.numbering(), 0600));
+  saved_version_ = version;
+  numbering_saved_ = true;
+  return {};
+}
+
+Result<> Forwarding::settle() {
+  Touched touched = compiler_.compile();
+  pending_.insert(pending_.end(), std::make_move_iterator(touched.begin()),
+                  std::make_move_iterator(touched.end()));
+  if (pending_.size() > kMaxPendingRows) {
+    pending_.clear();
+    whole_ = false;
+  }
+  TRY(save_numbering());
+  const Touched now = std::exchange(pending_, {});  // what fails, the reconciler remembers
+  if (whole_) return reconciler_.update(compiler_.intent(), now);
+  TRY(reconciler_.update_all(compiler_.intent()));
+  whole_ = true;
+  return {};
+}
+
+bool Forwarding::holds(const LocalPod& pod) const {
+  const auto& desired = compiler_.intent().endpoints;
+  const auto& applied = reconciler_.applied().endpoints;
+  return settled() && std::all_of(pod.ips.begin(), pod.ips.end(), [&](const Ip& ip) {
+           const auto want = desired.find(to_addr(ip));
+           const auto have = applied.find(to_addr(ip));
+           return want != desired.end() && have != applied.end() && want->second.ifindex == pod.ifindex &&
+                  RowEqual()(want->second, have->second);
+         });
+}
+
+Result<uint64_t> Forwarding::verify() {
+  if (!whole_) return 0;
+  return reconciler_.verify(compiler_.intent());
+}
+
+}  // namespace thalweg::dataplane
