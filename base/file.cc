@@ -1,3 +1,4 @@
+// Plain POSIX; every short read, short write and EINTR is met here once.
 #include "base/file.h"
 
 #include <fcntl.h>

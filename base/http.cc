@@ -1,5 +1,6 @@
-#include "base/asio.h"
-// (the precompiled header must come first)
+// One Connection per client, each a small chain of callbacks: read, dispatch, write, again.
+#include "base/asio.h"  // first: it is the precompiled header
+
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>

@@ -5,10 +5,10 @@
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 #include <net/if.h>
-#include <sys/socket.h>
 
-#include <algorithm>
 #include <cctype>
+
+#include "base/link_parts.h"
 
 namespace thalweg::nl {
 
@@ -195,15 +195,6 @@ Result<> move_to_netns(Socket& socket, uint32_t index, const Netns& netns) {
   return context(socket.transact(message), "move link {} to another namespace", index);
 }
 
-namespace {
-
-Result<> unless_absent(Result<>&& result, std::initializer_list<int> absent) {
-  if (!result && std::find(absent.begin(), absent.end(), result.error().code) != absent.end()) return {};
-  return std::move(result);
-}
-
-}  // namespace
-
 Result<> delete_link(Socket& socket, uint32_t index) {
   Message message(RTM_DELLINK);
   message.header<ifinfomsg>().ifi_index = static_cast<int>(index);
@@ -221,8 +212,6 @@ Result<> delete_link(Socket& socket, const std::string& name) {
 // ---- addresses
 
 namespace {
-
-uint8_t family_of(const Ip& ip) { return ip.is_v4() ? AF_INET : AF_INET6; }
 
 Message address_message(uint16_t type, uint16_t flags, const Address& address) {
   Message message(type, flags);

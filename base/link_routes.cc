@@ -2,22 +2,13 @@
 #include <linux/fib_rules.h>
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
-#include <sys/socket.h>
-
-#include <algorithm>
 
 #include "base/link.h"
+#include "base/link_parts.h"
 
 namespace thalweg::nl {
 
 namespace {
-
-Result<> unless_absent(Result<>&& result, std::initializer_list<int> absent) {
-  if (!result && std::find(absent.begin(), absent.end(), result.error().code) != absent.end()) return {};
-  return std::move(result);
-}
-
-uint8_t family_of(const Ip& ip) { return ip.is_v4() ? AF_INET : AF_INET6; }
 
 // The same dump for IPv4 and IPv6, one after the other.
 template <class Row, class Header>

@@ -1,5 +1,6 @@
-#include "base/asio.h"
-// (the precompiled header must come first)
+// Each piece is one Asio object and a callback that can be taken away.
+#include "base/asio.h"  // first: it is the precompiled header
+
 #include <signal.h>
 
 #include "base/loop.h"

@@ -1,3 +1,4 @@
+// libmnl does the framing and the attributes; asking, answering and dumping again are here.
 #include "base/netlink.h"
 
 #include <libmnl/libmnl.h>

@@ -1,3 +1,4 @@
+// Named namespaces are bind mounts of a thread's /proc/…/ns/net, as iproute2 keeps them.
 #include "base/netns.h"
 
 #include <fcntl.h>
