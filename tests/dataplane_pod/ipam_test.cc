@@ -6,8 +6,8 @@
 #include <unistd.h>
 
 #include <filesystem>
-#include <fstream>
 #include <map>
+#include <sstream>
 
 #include "base/fd.h"
 #include "base/file.h"
@@ -36,6 +36,11 @@ struct IpamTest : ::testing::Test {
     EXPECT_TRUE(ipam) << ipam.error().message;
     EXPECT_TRUE(ipam->set_ranges(ranges));
     return std::move(*ipam);
+  }
+  // The journal without the room behind its lines.
+  std::string lines() {
+    const std::string text = read_file(path).value();
+    return text.substr(0, text.find('\0'));
   }
   std::string folder, path;
 };
@@ -140,13 +145,14 @@ TEST_F(IpamTest, TheJournalStaysShort) {
 
 TEST_F(IpamTest, AHalfLineAtTheEndIsDroppedElsewhereItIsAnError) {
   (void)open({cidr("192.0.2.0/24")}).acquire(pod("a"));
-  std::ofstream(path, std::ios::app) << R"({"add":{"container":"b","ifn)";
+  const std::string half = lines() + R"({"add":{"container":"b","ifn)";
+  ASSERT_TRUE(write_atomically(path, half + std::string(100, '\0')));
   {
     Ipam ipam = open({cidr("192.0.2.0/24")});
     EXPECT_TRUE(ipam.find(pod("a")));
     EXPECT_FALSE(ipam.find(pod("b")));
   }
-  const std::string whole = read_file(path).value();
+  const std::string whole = lines();
   for (const char* bad :
        {"{\"add\":{\"container\":\"b\",\"ifn\n", "[]\n", "{\"add\":{}}\n", "{}\n",
         "{\"add\":{\"container\":\"b\",\"ifname\":\"e\",\"owner\":\"\",\"ips\":[\"192.0.2.2\"]}}\n"}) {
