@@ -3,6 +3,7 @@
 // what was decided under its old meaning is long gone.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <set>

@@ -1,0 +1,170 @@
+// The reconciler against tables in memory: restarts, failures, drift.
+#include "dataplane/agent/reconciler.h"
+
+#include <gmock/gmock.h>
+
+#include "dataplane/fake/fake.h"
+#include "tests/dataplane/world.h"
+
+namespace thalweg::dataplane {
+namespace {
+
+using namespace test;
+
+class ReconcilerTest : public testing::Test {
+ protected:
+  ReconcilerTest() : world_(11) { world_.step(60); }
+
+  const Intent& desired() { return world_.compiler().intent(); }
+  bool as_desired() { return *dump_all(datapath_) == desired(); }
+  uint64_t generation() {
+    const auto rows = *datapath_.dump(TABLE_generation);
+    return rows.empty() ? 0 : from_bytes<__u64>(rows[0].value);
+  }
+  void start(Reconciler& reconciler) {
+    ASSERT_TRUE(reconciler.adopt());
+    ASSERT_TRUE(reconciler.update_all(desired()));
+    ASSERT_TRUE(as_desired());
+  }
+
+  World world_;
+  FakeDatapath datapath_;
+};
+
+TEST_F(ReconcilerTest, ARestartWithItsNumberingWritesNothing) {
+  Reconciler first(datapath_);
+  start(first);
+  const uint64_t writes = datapath_.writes();
+
+  Compiler compiler(World::config());
+  ASSERT_TRUE(compiler.restore(world_.compiler().numbering()));
+  Reconciler second(datapath_);
+  ASSERT_TRUE(second.adopt());
+  compiler.avoid(second.applied());
+  compiler.update(world_.cluster(), kube::refs(world_.cluster()));
+  for (const auto& [key, link] : world_.links()) compiler.put_link(link);
+  compiler.compile();
+  ASSERT_TRUE(second.update_all(compiler.intent()));
+  EXPECT_EQ(datapath_.writes(), writes);
+  EXPECT_TRUE(as_desired());
+}
+
+TEST_F(ReconcilerTest, FollowsAHistoryByWhatWasTouched) {
+  Reconciler reconciler(datapath_);
+  start(reconciler);
+  for (int n = 0; n < 30; ++n) {
+    const auto touched = world_.step(2);
+    ASSERT_TRUE(reconciler.update(desired(), touched));
+    ASSERT_TRUE(as_desired()) << "step " << n;
+  }
+  EXPECT_TRUE(reconciler.settled());
+}
+
+TEST_F(ReconcilerTest, AFailureIsOwedAndMadeGood) {
+  Reconciler reconciler(datapath_);
+  ASSERT_TRUE(reconciler.adopt());
+  datapath_.fail_after(5);
+  const auto failed = reconciler.update_all(desired());
+  ASSERT_FALSE(failed);
+  EXPECT_THAT(failed.error().message, testing::HasSubstr("told to fail"));
+  EXPECT_FALSE(reconciler.settled());
+  datapath_.fail_after({});
+  ASSERT_TRUE(reconciler.update(desired(), {}));
+  EXPECT_TRUE(reconciler.settled());
+  EXPECT_TRUE(as_desired());
+}
+
+TEST_F(ReconcilerTest, AFullTableLeavesTheRestInPlaceAndNothingHalfDone) {
+  for (const auto table : {TABLE_routes, TABLE_rules, TABLE_rule_sets, TABLE_identities, TABLE_endpoints,
+                           TABLE_backends, TABLE_services}) {
+    FakeDatapath datapath;
+    datapath.limit(table, 2);
+    Reconciler reconciler(datapath);
+    ASSERT_TRUE(reconciler.adopt());
+    const auto done = reconciler.update_all(desired());
+    ASSERT_FALSE(done) << info(table).name << ": the world is too small for this test";
+    EXPECT_THAT(done.error().message, testing::HasSubstr(std::string(info(table).name)))
+        << done.error().message;
+    const Intent tables = *dump_all(datapath);
+    EXPECT_EQ(tables.node.size(), desired().node.size());
+    for (const auto& [key, value] : tables.services) {
+      backend_key at{};
+      at.service = key;
+      for (; at.slot < value.backends; ++at.slot)
+        EXPECT_TRUE(tables.backends.contains(at)) << info(table).name;
+    }
+    for (const auto& [key, value] : tables.endpoints)
+      EXPECT_TRUE(value.rule_set == 0 || tables.rule_sets.contains(value.rule_set))
+          << info(table).name << ": a pod without its policy";
+    datapath.limit(table, 0);
+    ASSERT_TRUE(reconciler.update(desired(), {})) << info(table).name;
+    EXPECT_TRUE(*dump_all(datapath) == desired()) << info(table).name;
+  }
+}
+
+TEST_F(ReconcilerTest, DriftIsRepairedCountedAndEndsCachedDecisions) {
+  Reconciler reconciler(datapath_);
+  start(reconciler);
+  ASSERT_FALSE(desired().rules.empty());
+  ASSERT_FALSE(desired().services.empty());
+  const auto before = generation();
+  datapath_.corrupt(TABLE_rules, to_bytes(desired().rules.begin()->first), std::nullopt);
+  datapath_.corrupt(TABLE_routes, to_bytes(to_prefix(cidr("203.0.113.0/24"))), to_bytes(route{}));
+  auto service_row = desired().services.begin();
+  datapath_.corrupt(TABLE_services, to_bytes(service_row->first), to_bytes(::service{99, 0, 0, 0}));
+  const auto drifted = reconciler.verify(desired());
+  ASSERT_TRUE(drifted);
+  EXPECT_EQ(*drifted, 3u);
+  EXPECT_EQ(reconciler.stats().drift_repaired[TABLE_rules], 1u);
+  EXPECT_EQ(reconciler.stats().drift_repaired[TABLE_routes], 1u);
+  EXPECT_EQ(reconciler.stats().drift_repaired[TABLE_services], 1u);
+  EXPECT_TRUE(as_desired());
+  EXPECT_GT(generation(), before);
+  EXPECT_EQ(*reconciler.verify(desired()), 0u);
+}
+
+TEST_F(ReconcilerTest, TheGenerationRisesWhenAddressesChangeAndOnlyThen) {
+  Reconciler reconciler(datapath_);
+  ASSERT_TRUE(reconciler.adopt());
+  Intent intent;
+  intent.endpoints[to_addr(ip("10.0.0.1"))].ifindex = 5;
+  intent.services[service_key_of("10.96.0.1", 80, IPPROTO_TCP)] = {};
+  ASSERT_TRUE(reconciler.update_all(intent));
+  EXPECT_EQ(generation(), 0u) << "what was not there before was in no flow";
+  intent.endpoints[to_addr(ip("10.0.0.1"))].ifindex = 6;
+  ASSERT_TRUE(reconciler.update_all(intent));
+  EXPECT_EQ(generation(), 1u);
+  intent.services.clear();
+  ASSERT_TRUE(reconciler.update_all(intent));
+  EXPECT_EQ(generation(), 1u);
+  intent.endpoints.clear();
+  ASSERT_TRUE(reconciler.update_all(intent));
+  EXPECT_EQ(generation(), 2u);
+
+  Reconciler next(datapath_);
+  ASSERT_TRUE(next.adopt());
+  intent.endpoints[to_addr(ip("10.0.0.2"))].ifindex = 7;
+  ASSERT_TRUE(next.update_all(intent));
+  intent.endpoints.clear();
+  ASSERT_TRUE(next.update_all(intent));
+  EXPECT_EQ(generation(), 3u) << "it goes on from where the last agent left it";
+}
+
+TEST_F(ReconcilerTest, AnOwedGenerationIsNotForgotten) {
+  Reconciler reconciler(datapath_);
+  ASSERT_TRUE(reconciler.adopt());
+  Intent intent;
+  intent.endpoints[to_addr(ip("10.0.0.1"))].ifindex = 5;
+  ASSERT_TRUE(reconciler.update_all(intent));
+  intent.endpoints.clear();
+  datapath_.fail_after(1);
+  EXPECT_FALSE(reconciler.update_all(intent));
+  EXPECT_FALSE(reconciler.settled());
+  datapath_.fail_after({});
+  ASSERT_TRUE(reconciler.update(intent, {}));
+  EXPECT_EQ(generation(), 1u);
+  EXPECT_TRUE(reconciler.settled());
+}
+
+}  // namespace
+}  // namespace thalweg::dataplane
