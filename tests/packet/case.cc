@@ -1,0 +1,64 @@
+#include "tests/packet/case.h"
+
+#include <fmt/format.h>
+
+namespace thalweg::packet {
+
+namespace {
+
+constexpr const char* kVerdicts[] = {"CONTINUE", "PASS", "DROP", "REDIRECT"};
+constexpr const char* kReasons[] = {
+#define REASON(name, text) #name,
+    THALWEG_DROP_REASONS(REASON)
+#undef REASON
+};
+constexpr const char* kHops[] = {"none", "endpoint", "host", "tunnel", "direct", "world"};
+
+std::string hex(const Bytes& bytes) {
+  std::string out;
+  for (const unsigned char byte : bytes) out += fmt::format("{:02x}", byte);
+  return out;
+}
+
+// The outer UDP source port is a hash of the flow: not part of what a case says.
+Bytes without_outer_port(Bytes frame) { return frame.size() > 36 ? frame.replace(34, 2, 2, '\0') : frame; }
+
+std::string compare(const Step& step, const Seen& seen) {
+  const Expected& want = step.expected;
+  if (seen.said != want.said || seen.reason != want.reason || (want.said == REDIRECT && seen.hop != want.hop))
+    return fmt::format("expected {} {} {}, saw {} {} {}", kVerdicts[want.said], kReasons[want.reason],
+                       kHops[want.hop], kVerdicts[seen.said], kReasons[seen.reason], kHops[seen.hop]);
+  if (want.said == DROP) return "";
+  Bytes out = want.out.empty() ? step.in : want.out, saw = seen.bytes;
+  if (want.hop == HOP_TUNNEL) out = without_outer_port(out), saw = without_outer_port(saw);
+  if (out != saw) return fmt::format("the bytes differ\n  expected {}\n  saw      {}", hex(out), hex(saw));
+  return "";
+}
+
+}  // namespace
+
+Expected pass(const Bytes& out) { return {PASS, DROP_NONE, HOP_NONE, out}; }
+Expected dropped(drop_reason reason) { return {DROP, reason, HOP_NONE, {}}; }
+Expected redirected(hop_kind hop, const Bytes& out) { return {REDIRECT, DROP_NONE, hop, out}; }
+
+std::string run_case(Engine& engine, const Case& one, std::vector<Seen>* seen) {
+  const auto put_all = [&](const Rows& rows) -> Result<> {
+    for (const PutRow& row : rows) TRY(engine.put(row.table, row.key, row.value));
+    return {};
+  };
+  if (const auto done = engine.clear(); !done) return done.error().message;
+  if (const auto done = put_all(one.world); !done) return done.error().message;
+  std::string differs;
+  for (size_t i = 0; i < one.steps.size(); ++i) {
+    const Step& step = one.steps[i];
+    if (const auto done = put_all(step.before); !done) return done.error().message;
+    const auto out = engine.run(step.from, step.in, step.headroom);
+    if (!out) return out.error().message;
+    if (seen) seen->push_back(*out);
+    if (const std::string what = compare(step, *out); !what.empty())
+      differs += fmt::format("packet {}: {}\n", i + 1, what);
+  }
+  return differs;
+}
+
+}  // namespace thalweg::packet

@@ -1,0 +1,56 @@
+#include "tests/packet/native_engine.h"
+
+#include <cstring>
+
+#include "bpf/port/native.h"
+
+namespace thalweg::packet {
+
+namespace {
+
+__u64 still(void*) { return 1'000'000'000'000; }
+
+class NativeEngine : public Engine {
+ public:
+  NativeEngine() { start(); }
+  ~NativeEngine() override { native_free(engine_); }
+  std::string name() const override { return "native"; }
+
+  Result<> put(table_id table, const Bytes& key, const Bytes& value) override {
+    if (const int code = native_put(engine_, table, key.data(), value.data()); code != 0)
+      return fail_errno(-code, "put a row of table {}", static_cast<int>(table));
+    return {};
+  }
+
+  Result<> clear() override {
+    native_free(engine_);
+    start();
+    return {};
+  }
+
+  Result<Seen> run(origin from, const Bytes& packet, uint32_t headroom) override {
+    const std::unique_ptr<uint8_t[]> buffer(new uint8_t[headroom + packet.size()]);
+    std::memset(buffer.get(), 0xee, headroom);
+    std::memcpy(buffer.get() + headroom, packet.data(), packet.size());
+    const auto size = static_cast<uint32_t>(packet.size());
+    native_packet in{buffer.get(), headroom + size, headroom, size, 1, from};
+    const native_outcome out = native_run(engine_, &in);
+    return Seen{out.verdict, out.reason,
+                out.verdict == REDIRECT ? static_cast<hop_kind>(out.hop.kind) : HOP_NONE,
+                Bytes(reinterpret_cast<const char*>(in.buffer + in.start), in.length)};
+  }
+
+ private:
+  void start() {
+    engine_ = native_new();
+    native_set_clock(engine_, still, nullptr);
+    native_seed(engine_, 1);
+  }
+  native* engine_ = nullptr;
+};
+
+}  // namespace
+
+std::unique_ptr<Engine> native_engine() { return std::make_unique<NativeEngine>(); }
+
+}  // namespace thalweg::packet
