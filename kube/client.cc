@@ -134,7 +134,7 @@ class KindWatch : public std::enable_shared_from_this<KindWatch> {
 
   void stop() {
     timer_.cancel();
-    connection_.close();
+    connection_.stop();
   }
 
  private:

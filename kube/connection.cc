@@ -59,6 +59,11 @@ void Connection::close() {
   if (stream_.index() != 0) lowest().close();
 }
 
+void Connection::stop() {
+  stopped_ = true;
+  close();
+}
+
 Connection::Plain& Connection::lowest() {
   if (auto* plain = std::get_if<std::unique_ptr<Plain>>(&stream_)) return **plain;
   return std::get<std::unique_ptr<Secure>>(stream_)->next_layer();
@@ -159,6 +164,7 @@ asio::awaitable<Result<Connection::Response>> Connection::exchange(Stream& strea
 }
 
 asio::awaitable<Result<Connection::Response>> Connection::get(std::string target) {
+  if (stopped_) co_return fail("stopped");
   const bool again = reusable_;
   if (!again) {
     auto connected = co_await connect();

@@ -33,6 +33,8 @@ class Connection {
   // The next part of the body, valid until the next call; empty: the end. Fails when nothing came for idle.
   asio::awaitable<Result<std::string_view>> read_body(std::chrono::milliseconds idle);
   void close();
+  // Closes for good: whatever waits fails, and so does every later get().
+  void stop();
 
  private:
   using Plain = boost::beast::basic_stream<asio::generic::stream_protocol>;
@@ -58,6 +60,7 @@ class Connection {
   std::variant<std::monostate, std::unique_ptr<Plain>, std::unique_ptr<Secure>> stream_;
   std::unique_ptr<asio::ip::tcp::resolver> resolver_;
   bool reusable_ = false;
+  bool stopped_ = false;
   boost::beast::flat_buffer buffer_;
   std::optional<Parser> parser_;
   std::string last_token_;

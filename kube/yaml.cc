@@ -18,10 +18,8 @@ namespace thalweg::kube {
 
 namespace {
 
-constexpr std::string_view kTrue[] = {"true", "True", "TRUE", "yes", "Yes", "YES",
-                                      "on",   "On",   "ON",   "y",   "Y"};
-constexpr std::string_view kFalse[] = {"false", "False", "FALSE", "no", "No", "NO",
-                                       "off",   "Off",   "OFF",   "n",  "N"};
+constexpr std::string_view kTrue[] = {"true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"};
+constexpr std::string_view kFalse[] = {"false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF"};
 
 bool listed(std::span<const std::string_view> words, std::string_view text) {
   return std::ranges::find(words, text) != words.end();

@@ -32,8 +32,8 @@ struct YamlError {
   std::string what;
 };
 
-// YAML 1.1 scalars as kubectl reads them (yes/no/on/off are booleans, 0755 is octal). Merge keys and tags
-// are refused; so is a key that stands twice in one map.
+// YAML 1.1 scalars as kubectl reads them (yes/no/on/off are booleans, y and n are not, 0755 is octal). Merge
+// keys and tags are refused; so is a key that stands twice in one map.
 std::expected<std::vector<YamlDocument>, YamlError> parse_yaml(std::string_view text, const YamlLimits& = {});
 
 // The line of the value at path ("spec.ports[0].port"), or of the nearest that exists on the way there.

@@ -70,6 +70,7 @@ class Mischief : public Tamper {
   Misbehaviour how;
   std::mt19937 random;
   std::map<std::string, size_t> requests;
+  size_t count = 0;
 
   std::optional<ApiRefusal> refuse(const ListWatchRequest& request) override {
     ++requests[request.watch ? "watch" : "list"];
@@ -99,7 +100,7 @@ class Mischief : public Tamper {
     if (!shuffled && roll(how.garbage))
       return {{all.substr(0, below(all.size())) + "}\x01garbage", 0, true, false}};
     std::vector<Piece> pieces;
-    if (roll(how.dribble)) {
+    if (!shuffled && roll(how.dribble)) {
       const size_t step = 1 + all.size() / 40;
       for (size_t at = 0; at < all.size(); at += step) pieces.push_back({all.substr(at, step)});
     } else {
@@ -110,7 +111,11 @@ class Mischief : public Tamper {
   }
 
  private:
-  bool roll(int percent) { return percent > 0 && static_cast<int>(random() % 100) < percent; }
+  bool roll(int percent) {
+    const bool does = percent > 0 && static_cast<int>(random() % 100) < percent;
+    count += does;
+    return does;
+  }
   size_t below(size_t most) { return most ? random() % most : 0; }
 
   static std::string alter(const std::string& text, const std::function<void(json::object&)>& change) {
@@ -214,6 +219,8 @@ ApiConfig ApiServer::config() const { return impl_->config; }
 const std::string& ApiServer::ca_pem() const { return impl_->own.certificate; }
 RelayStats ApiServer::stats() const { return impl_->server->stats(); }
 size_t ApiServer::requests(const std::string& what) const { return impl_->mischief->requests[what]; }
+
+size_t ApiServer::misdeeds() const { return impl_->mischief->count; }
 
 void ApiServer::stop() {
   impl_->server->stop();

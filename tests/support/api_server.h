@@ -51,6 +51,7 @@ class ApiServer {
   RelayStats stats() const;
   // How often a request of that kind came: "list", "watch".
   size_t requests(const std::string& what) const;
+  size_t misdeeds() const;  // how often it did misbehave
   void stop();
 
  private:
