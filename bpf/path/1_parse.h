@@ -34,7 +34,7 @@ static __always_inline enum verdict parse_tcp(struct pkt* p) {
 }
 
 /* An ICMP error belongs to the flow of the packet it quotes, and goes the way an answer to that packet would.
- */
+ * Routers speak of flows that are not theirs; a pod speaks for itself alone. */
 out_of_line enum verdict parse_quoted(struct pkt* p) {
   struct tuple sent = {};
   __u32 at = p->l4 + sizeof(struct icmp_header), l4;
@@ -43,6 +43,7 @@ out_of_line enum verdict parse_quoted(struct pkt* p) {
     if (!ip) return not_ours(p, DROP_TRUNCATED);
     sent.source = from_v4(ip->source);
     sent.destination = from_v4(ip->destination);
+    if ((ip->version_and_length & 15) < 5) return not_ours(p, DROP_BAD_HEADER);
     p->protocol = ip->protocol;
     l4 = at + (ip->version_and_length & 15) * 4;
   } else {
@@ -64,7 +65,10 @@ out_of_line enum verdict parse_quoted(struct pkt* p) {
     sent.source_port = ports->source;
     sent.destination_port = ports->destination;
   }
+  if (p->origin == FROM_POD && !same_addr(&p->now.source, &sent.destination))
+    return drop(p, DROP_SPOOFED_SOURCE);
   p->quoted = at;
+  p->quoted_l4 = l4;
   p->now = reversed(&sent);
   return CONTINUE;
 }

@@ -70,10 +70,10 @@ static __always_inline _Bool is_valid(struct pkt* p, const struct flow* flow) {
          stands(p, flow->rule_sets[1], flow->epochs[1]);
 }
 
-/* A pod may send only from its own addresses. Checked once a side and interface, then remembered. */
-static __always_inline _Bool owns_source(struct pkt* p) {
-  const struct endpoint* endpoint = lookup(p, endpoints, &p->now.source);
-  return endpoint && endpoint->ifindex == p->ifindex;
+/* By which way a packet came: its interface, or the node that tunnelled it here. Who may use an address is
+ * checked once a way (stage 4), then remembered: the same addresses by another way are checked again. */
+static __always_inline __u32 way_of(const struct pkt* p) {
+  return p->tunneled ? p->outer_source : p->ifindex;
 }
 
 static __always_inline void touch(struct pkt* p, struct flow* flow, __u64 now_ns) {
@@ -99,10 +99,6 @@ static __always_inline enum verdict flow(struct pkt* p) {
   if (entry && (entry->flags & FLOW_NAT) && side != !!(entry->flags & FLOW_OPENED_BY_B)) entry = 0;
   if (entry && !is_alive(p, entry, now_ns)) entry = 0;
 
-  if (p->origin == FROM_POD && !p->quoted && !(entry && entry->arrived[side] == p->ifindex)) {
-    if (!owns_source(p)) return drop(p, DROP_SPOOFED_SOURCE);
-    if (entry) entry->arrived[side] = p->ifindex;
-  }
   if (!entry) return p->quoted ? not_ours(p, DROP_UNRELATED_ICMP) : CONTINUE;
 
   p->flow = entry;
@@ -112,12 +108,12 @@ static __always_inline enum verdict flow(struct pkt* p) {
     p->nat = 1;
     p->to = entry->to;
   }
-  touch(p, entry, now_ns);
   p->stale = !is_valid(p, entry);
-  if (p->stale) return CONTINUE;
+  if (p->stale || entry->arrived[side] != way_of(p)) return CONTINUE;
   p->rule = entry->rule;
   p->hop = entry->hops[side];
   p->known = p->hop.kind != HOP_NONE;
+  if (p->known) touch(p, entry, now_ns);
   return CONTINUE;
 }
 
@@ -135,7 +131,7 @@ static __always_inline void describe(struct pkt* p, struct flow* entry, _Bool si
   entry->hops[0].kind = entry->hops[1].kind = HOP_NONE;
   entry->hops[side] = p->hop;
   entry->arrived[0] = entry->arrived[1] = 0;
-  entry->arrived[side] = p->ifindex;
+  entry->arrived[side] = way_of(p);
 }
 
 out_of_line int remember_new(struct pkt* p) {
@@ -173,7 +169,9 @@ static __always_inline void remember_again(struct pkt* p) {
   entry->rule_sets[0] = p->rule_sets[0], entry->rule_sets[1] = p->rule_sets[1];
   entry->epochs[0] = p->epochs[0], entry->epochs[1] = p->epochs[1];
   entry->generation = p->generation;
+  entry->arrived[side] = way_of(p);
   entry->hops[side].kind = p->hop.kind;
+  touch(p, entry, now(p));
 }
 
 #endif

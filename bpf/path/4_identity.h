@@ -42,15 +42,26 @@ static __always_inline const struct addr* wanted(const struct pkt* p) {
   return p->reply ? &p->now.source : &p->to.destination;
 }
 
+/* A pod may send only from its own addresses. */
+static __always_inline _Bool owns_source(struct pkt* p) {
+  const struct endpoint* endpoint = lookup(p, endpoints, &p->now.source);
+  return endpoint && endpoint->ifindex == p->ifindex;
+}
+
 /* A tunnel packet is believed when it came from the node that holds its inner source. What did not come by
  * tunnel cannot be from a pod of a node that is reached by tunnel. */
 static __always_inline _Bool came_the_right_way(struct pkt* p) {
-  if (p->origin != FROM_UPLINK) return 1;
   const struct route* back = route_to(p, &p->now.source);
   const __u32 kind = kind_of(back);
   if (p->tunneled) return back && kind == ROUTE_TUNNEL && back->peer.words[3] == p->outer_source;
   if (kind == ROUTE_TUNNEL) return back->flags & ROUTE_NODE_ADDRESS;
   return kind == ROUTE_WORLD || kind == ROUTE_DIRECT;
+}
+
+static __always_inline enum verdict check_source(struct pkt* p) {
+  if (p->origin == FROM_POD && !owns_source(p)) return drop(p, DROP_SPOOFED_SOURCE);
+  if (p->origin == FROM_UPLINK && !came_the_right_way(p)) return drop(p, DROP_UNKNOWN_TUNNEL_PEER);
+  return CONTINUE;
 }
 
 static __always_inline enum verdict to_endpoint(struct pkt* p, const struct endpoint* endpoint) {
@@ -108,10 +119,12 @@ static __always_inline _Bool is_hosts_own(const struct pkt* p) {
 }
 
 out_of_line enum verdict identity(struct pkt* p) {
-  enum verdict verdict = find_hop(p);
+  const enum verdict found = find_hop(p);
   if (is_hosts_own(p)) return PASS;
-  if (verdict) return verdict;
-  if (!came_the_right_way(p)) return drop(p, DROP_UNKNOWN_TUNNEL_PEER);
+  const __u8 reason = p->reason;
+  const enum verdict belongs = check_source(p);
+  if (belongs) return belongs;
+  if (found) return drop(p, reason);
   take_rule_set(p, 0, opener(p));
   take_rule_set(p, 1, wanted(p));
   p->identities[0] = identity_of(p, opener(p));

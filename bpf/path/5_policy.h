@@ -39,6 +39,7 @@ static __always_inline _Bool is_this_node(struct pkt* p, const struct addr* addr
 
 out_of_line enum verdict policy(struct pkt* p) {
   if (!p->rule_sets[0] && !p->rule_sets[1]) return CONTINUE;
+  if (same_addr(opener(p), wanted(p))) return CONTINUE; /* "A Pod cannot block access to itself." */
   if (is_this_node(p, opener(p)) || is_this_node(p, wanted(p))) return CONTINUE;
   if (!allows(p, p->rule_sets[0], EGRESS, p->identities[1])) return drop(p, DROP_POLICY_EGRESS);
   if (!allows(p, p->rule_sets[1], INGRESS, p->identities[0])) return drop(p, DROP_POLICY_INGRESS);

@@ -18,8 +18,7 @@ static __always_inline _Bool needs_masquerade(struct pkt* p) {
   if (p->flow) return 0;
   if (p->origin == FROM_POD && p->hop.kind == HOP_WORLD) return p->node->flags & NODE_MASQUERADE;
   if (p->nat && same_addr(&p->now.source, &p->to.destination)) return 1; /* a pod that reached itself */
-  return p->nat && p->origin == FROM_UPLINK && !p->tunneled && p->hop.kind != HOP_ENDPOINT &&
-         p->hop.kind != HOP_HOST;
+  return p->nat && p->origin == FROM_UPLINK && p->hop.kind != HOP_ENDPOINT && p->hop.kind != HOP_HOST;
 }
 
 static __always_inline _Bool is_taken(struct pkt* p) {
@@ -132,36 +131,44 @@ static __always_inline enum verdict translate(struct pkt* p) {
   return CONTINUE;
 }
 
-/* An ICMP error about a translated packet: its destination, and the quoted packet as its sender knows it (RFC
- * 5508 §4.2). The quoted header's checksum covers its own change; the quoted ports change the ICMP checksum,
- * and so does everything quoted under IPv6, which also sums a pseudo-header. The error's own source stays:
- * the router that speaks. */
-out_of_line enum verdict translate_error(struct pkt* p) {
-  /* The quoted packet was sent as `to` reversed, and carried as `now` reversed. */
-  const struct tuple *sent = &p->to, *carried = &p->now;
-  const __u32 quoted = p->quoted, l4 = quoted + (p->l4 - p->l3);
-  if (p->v4 && l4 != quoted + sizeof(struct ipv4_header))
-    return drop(p, DROP_BAD_HEADER); /* options: not followed */
-  __u32 change = port_change(carried->destination_port, sent->destination_port);
-  if (p->protocol != PROTO_ICMP && p->protocol != PROTO_ICMPV6)
-    change = add_sum(change, port_change(carried->source_port, sent->source_port));
-  struct addr source;
+static __always_inline enum verdict read_source(struct pkt* p, struct addr* source) {
   if (p->v4) {
     struct ipv4_header* ip = header(p, p->l3, sizeof *ip);
     if (!ip) return drop(p, DROP_TRUNCATED);
-    source = from_v4(ip->source);
-  } else {
-    struct ipv6_header* ip = header(p, p->l3, sizeof *ip);
-    if (!ip) return drop(p, DROP_TRUNCATED);
-    copy(&source, ip->source, 16);
-    change = add_sum(change, addr_change(&carried->source, &sent->source, 0));
-    change = add_sum(change, addr_change(&carried->destination, &sent->destination, 0));
-    if (fix_checksum(p, p->l4 + 2, addr_change(&carried->destination, &sent->destination, 0), PSEUDO_HEADER))
-      return drop(p, DROP_TRUNCATED);
+    *source = from_v4(ip->source);
+    return CONTINUE;
   }
-  enum verdict verdict = write_addresses(p, p->l3, &source, &sent->destination);
-  if (!verdict) verdict = write_addresses(p, quoted, &sent->destination, &sent->source);
-  if (!verdict) verdict = write_ports(p, l4, sent->destination_port, sent->source_port);
+  struct ipv6_header* ip = header(p, p->l3, sizeof *ip);
+  if (!ip) return drop(p, DROP_TRUNCATED);
+  copy(source, ip->source, 16);
+  return CONTINUE;
+}
+
+/* An ICMP error about a translated packet (RFC 5508 §4.2): its own addresses, and the quoted packet as its
+ * sender knows it. The quoted IPv4 header's checksum covers its own change; the quoted ports change the ICMP
+ * checksum, and so do all addresses under IPv6, which has no such header and sums a pseudo-header. Who speaks
+ * keeps its address, unless it is the flow's other end itself. */
+out_of_line enum verdict translate_error(struct pkt* p) {
+  /* The quoted packet was sent as `to` reversed, and carried as `now` reversed. */
+  const struct tuple *sent = &p->to, *carried = &p->now;
+  struct addr source;
+  enum verdict verdict = read_source(p, &source);
+  if (verdict) return verdict;
+  const _Bool end = same_addr(&source, &carried->source);
+  if (end) source = sent->source;
+  __u32 change = port_change(carried->destination_port, sent->destination_port);
+  if (p->protocol != PROTO_ICMP && p->protocol != PROTO_ICMPV6)
+    change = add_sum(change, port_change(carried->source_port, sent->source_port));
+  if (!p->v4) {
+    const __u32 sources = addr_change(&carried->source, &sent->source, 0);
+    const __u32 addresses = add_sum(sources, addr_change(&carried->destination, &sent->destination, 0));
+    const __u32 pseudo = end ? addresses : addr_change(&carried->destination, &sent->destination, 0);
+    change = add_sum(change, addresses);
+    if (fix_checksum(p, p->l4 + 2, pseudo, PSEUDO_HEADER)) return drop(p, DROP_TRUNCATED);
+  }
+  verdict = write_addresses(p, p->l3, &source, &sent->destination);
+  if (!verdict) verdict = write_addresses(p, p->quoted, &sent->destination, &sent->source);
+  if (!verdict) verdict = write_ports(p, p->quoted_l4, sent->destination_port, sent->source_port);
   if (!verdict && change && fix_checksum(p, p->l4 + 2, change, PAYLOAD)) verdict = drop(p, DROP_TRUNCATED);
   return verdict;
 }

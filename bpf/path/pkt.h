@@ -13,15 +13,16 @@ struct pkt {
   struct flow* flow; /* its entry, if there is one */
   __u64 epochs[2];   /* of the rule sets it is decided under */
   __u64 generation;
-  __u32 rule_sets[2];   /* of the opener (egress) and of the other side (ingress) */
-  __u32 identities[2];  /* ditto */
-  __u32 rule;           /* that allowed it */
-  __u32 ifindex;        /* where it came in */
-  __u32 length;         /* of the whole packet, bytes */
-  __u32 outer_source;   /* IPv4 source of the tunnel header taken off */
-  __u16 l3, l4, quoted; /* where its headers begin; quoted: the header inside an ICMP error */
-  __u8 origin;          /* enum origin */
-  __u8 reason;          /* enum drop_reason */
+  __u32 rule_sets[2];      /* of the opener (egress) and of the other side (ingress) */
+  __u32 identities[2];     /* ditto */
+  __u32 rule;              /* that allowed it */
+  __u32 ifindex;           /* where it came in */
+  __u32 length;            /* of the whole packet, bytes */
+  __u32 outer_source;      /* IPv4 source of the tunnel header taken off */
+  __u16 l3, l4;            /* where its headers begin */
+  __u16 quoted, quoted_l4; /* ditto, of the packet inside an ICMP error */
+  __u8 origin;             /* enum origin */
+  __u8 reason;             /* enum drop_reason */
   __u8 protocol;
   __u8 tcp_flags;
   __u8 v4 : 1;       /* IPv4 headers, whatever the addresses' form */
