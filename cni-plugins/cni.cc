@@ -151,7 +151,9 @@ Outcome<> read_fields(Request& request) {
   request.network = CNI_TRY(text_field(request.config, "name"));
   if (!is_identifier(request.network))
     return refuse(kInvalidConfig, fmt::format("name: \"{}\" is not a network name", request.network));
-  request.previous = CNI_TRY(previous_result(request.config));
+  // Not for DEL: a broken one must never keep a pod from being taken down.
+  if (request.verb == Verb::Add || request.verb == Verb::Check)
+    request.previous = CNI_TRY(previous_result(request.config));
   if (request.verb == Verb::Check && !request.previous)
     return refuse(kInvalidConfig, "prevResult is required");
   if (request.verb == Verb::Gc) request.valid_attachments = CNI_TRY(valid_attachments(request.config));

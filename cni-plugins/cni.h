@@ -93,7 +93,7 @@ struct Request {
   std::string version;
   std::string network;  // "name" of the configuration
   boost::json::object config;
-  std::optional<CniResult> previous;          // prevResult
+  std::optional<CniResult> previous;          // prevResult, of ADD and CHECK
   std::vector<Attachment> valid_attachments;  // GC
 };
 
