@@ -58,9 +58,7 @@ class Planner {
 
   std::vector<Change> plan() {
     begin_transitions();
-    for (int table = 0; table < TABLES; ++table) {
-      puts(static_cast<table_id>(table));
-    }
+    for (int table = 0; table < TABLES; ++table) puts(static_cast<table_id>(table));
     for (int table = TABLES - 1; table >= 0; --table) deletes(static_cast<table_id>(table));
     end_transitions();
     return std::move(out_);
@@ -90,16 +88,27 @@ class Planner {
       if (set.rules_change && set.now && set.now->epoch) put_rule_set(number, in_transition(*set.now));
   }
 
+  // Whether the set can be final only after the endpoints have moved: rules have yet to go, or isolation is
+  // to end while a pod that stays isolated by another set may still refer to this one.
+  static bool is_late(const Transition& set) {
+    return set.rules_go || (set.now && (set.now->flags & ~set.then->flags));
+  }
+
   // Isolation comes into force here, before an endpoint refers to the set: every rule that allows is in place
   // by now.
   void put_rule_sets() {
-    for (const auto& [number, set] : transitions_)
-      if (set.then) put_rule_set(number, set.rules_go ? in_transition(*set.then) : *set.then);
+    for (const auto& [number, set] : transitions_) {
+      if (!set.then) continue;
+      rule_set row = *set.then;
+      if (is_late(set)) row = in_transition(row);
+      if (set.now) row.flags |= set.now->flags;
+      put_rule_set(number, row);
+    }
   }
 
   void end_transitions() {
     for (const auto& [number, set] : transitions_)
-      if (set.then && set.rules_go) put_rule_set(number, *set.then);
+      if (set.then && is_late(set)) put_rule_set(number, *set.then);
   }
 
   void puts(table_id table) {

@@ -178,10 +178,10 @@ TEST_F(RuleBookTest, ARuleSetBeyondItsBoundSaysSoAndDeniesTheRest) {
 TEST_F(RuleBookTest, WhenEveryRuleSetIsTakenThePodIsIsolated) {
   // Every subject has a policy of its own, so a set of its own.
   for (uint32_t n = 0; n < kRuleSets; ++n) {
-    const auto id = std::to_string(n);
-    put(object(pod("a/pod" + id, {{"n", id}}, {Ip::v4(10, 0, 0, 1).plus(n).str()})));
-    put(object(ingress("a/p" + id, with({{"n", id}}), {{{}, {}}})));
-    wire("a/pod" + id);
+    const auto id = std::to_string(n), of = "ns" + std::to_string(n / 64);
+    put(object(pod(of + "/pod" + id, {{"n", id}}, {Ip::v4(10, 0, 0, 1).plus(n).str()})));
+    put(object(ingress(of + "/p" + id, with({{"n", id}}), {{{}, {}}})));
+    wire(of + "/pod" + id);
   }
   compile();
   size_t isolated = 0;
