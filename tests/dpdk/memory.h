@@ -20,7 +20,7 @@ inline Result<Eal>& shared_eal() {
 }
 inline Result<Pool*> shared_pool() {
   if (auto& eal = shared_eal(); !eal) return std::unexpected(eal.error());
-  static auto pool = Pool::create("test", 2047);
+  static auto pool = Pool::create("test", 8191);
   if (!pool) return std::unexpected(pool.error());
   return &*pool;
 }
