@@ -35,7 +35,7 @@ class Program {
 
   bool ready() const { return ready_; }
   uint16_t port(const std::string& protocol) const;  // http, https, metrics
-  // Waits (10 s) for a log line that has the text; "" if none comes. Lines before `from` do not count.
+  // Waits (30 s) for a log line that has the text; "" if none comes. Lines before `from` do not count.
   std::string logged(const std::string& text, size_t from = 0);
   size_t lines();
   std::string log();
