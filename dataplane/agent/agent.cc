@@ -363,7 +363,7 @@ void Agent::Impl::serve() {
     return tables ? http::Response{.body = std::move(*tables)} : refused(500, tables.error().message);
   });
   server.route("GET", "/v1/resolve", [this](const http::Request& request) {
-    auto found = resolve_json(cluster, decoded(request.query, "name"));
+    auto found = resolve_json(view(), decoded(request.query, "name"));
     return found ? http::Response{.body = std::move(*found)} : refused(404, found.error().message);
   });
   server.route("GET", "/healthz", [this](const http::Request&) {

@@ -1,5 +1,8 @@
 // thalwegd: the node agent.
 #include "base/asio.h"
+
+#include <charconv>
+
 #include "base/flags.h"
 #include "base/log.h"
 #include "base/loop.h"

@@ -32,6 +32,13 @@ std::string hex(const Bytes& bytes) {
   return text;
 }
 
+// A pod wired here has its addresses before its status says so.
+std::vector<Ip> ips_of(const AgentView& view, const kube::Pod& pod) {
+  for (const auto& [attachment, wired] : view.attachments.all())
+    if (wired.pod == pod.meta.key) return wired.ips;
+  return pod.ips;
+}
+
 json::array strings(const auto& list) {
   json::array array;
   for (const auto& one : list) array.emplace_back(one);
@@ -164,13 +171,15 @@ Result<std::string> tables_json(const AgentView& view) {
   return json::serialize(all) + "\n";
 }
 
-Result<std::string> resolve_json(const kube::Cluster& cluster, const std::string& name) {
+Result<std::string> resolve_json(const AgentView& view, const std::string& name) {
+  const kube::Cluster& cluster = view.cluster;
   const size_t slash = name.find('/');
   if (slash == std::string::npos) return fail("{}: expected an address or NAMESPACE/NAME", name);
   const kube::ObjectKey key{name.substr(0, slash), name.substr(slash + 1)};
   json::object found;
   if (const auto pod = cluster.pods.find(key); pod != cluster.pods.end())
-    found = {{"kind", "Pod"}, {"ips", ip_strings(pod->second->ips)}, {"node", pod->second->node_name}};
+    found = {
+        {"kind", "Pod"}, {"ips", ip_strings(ips_of(view, *pod->second))}, {"node", pod->second->node_name}};
   else if (const auto service = cluster.services.find(key); service != cluster.services.end())
     found = {{"kind", "Service"}, {"ips", ip_strings(service->second->cluster_ips)}};
   else

@@ -32,7 +32,7 @@ std::string status_json(const AgentView& view);
 // Every AGENT table and `generation` as rows of hex, with what their numbers stand for.
 Result<std::string> tables_json(const AgentView& view);
 // "namespace/name" of a Pod, else of a Service; the error says what is not known.
-Result<std::string> resolve_json(const kube::Cluster& cluster, const std::string& name);
+Result<std::string> resolve_json(const AgentView& view, const std::string& name);
 void collect_metrics(metrics::Registry& registry, const AgentView& view);
 
 }  // namespace thalweg::dataplane

@@ -1,0 +1,119 @@
+// The path's programs in the kernel: loaded, hooked to an interface, adopted by the next process, removed.
+#include <bpf/bpf.h>
+#include <gtest/gtest.h>
+
+#include <list>
+#include <optional>
+
+#include "base/link.h"
+#include "base/netns.h"
+#include "dataplane/ebpf/program.h"
+#include "tests/agent/bpf_folder.h"
+
+namespace thalweg::dataplane {
+namespace {
+
+constexpr const char* kNetns = "twt-programs";
+
+class ProgramsTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (const std::string why = test::why_no_bpf(); !why.empty()) GTEST_SKIP() << why;
+    if (!folder_.mounted()) GTEST_SKIP() << "cannot mount a bpffs";
+    (void)delete_netns(kNetns);
+    auto made = create_netns(kNetns);
+    if (!made) GTEST_SKIP() << made.error().message;
+    netns_.emplace(std::move(*made));
+    make_link("a.b0");
+  }
+  void TearDown() override {
+    if (netns_) (void)delete_netns(kNetns);
+  }
+  // A name with a dot: bpffs takes none.
+  void make_link(const std::string& name) {
+    const auto index = netns_->run([&]() -> Result<uint32_t> {
+      nl::Socket socket = TRY(nl::Socket::open());
+      TRY(nl::create_veth(socket, {.name = name, .peer_name = "peer0"}));
+      return TRY(nl::link_by_name(socket, name))
+      .index;
+    });
+    ASSERT_TRUE(index) << index.error().message;
+    ifindex_ = *index;
+  }
+  Result<Programs> load() {
+    tables_.push_back(TRY(EbpfDatapath::open(folder_.path() + "/maps")));
+    return Programs::load(folder_.path(), tables_.back());
+  }
+  Result<> attach(Programs& programs, const std::string& program, const std::string& link) {
+    return netns_->run([&] { return programs.attach(program, link, ifindex_); });
+  }
+  // Number of the link pinned for the program, and of the program behind it; 0: none.
+  std::pair<uint32_t, uint32_t> pinned(const std::string& program) {
+    const Fd link(bpf_obj_get(fmt::format("{}/links/{}/a%2Eb0", folder_.path(), program).c_str()));
+    bpf_link_info info{};
+    uint32_t size = sizeof info;
+    if (!link || bpf_obj_get_info_by_fd(link.get(), &info, &size) != 0) return {0, 0};
+    return {info.id, info.prog_id};
+  }
+
+  test::BpfFolder folder_;
+  std::optional<Netns> netns_;
+  std::list<EbpfDatapath> tables_;
+  uint32_t ifindex_ = 0;
+};
+
+TEST_F(ProgramsTest, EveryProgramLoads) {
+  const auto programs = load();
+  ASSERT_TRUE(programs) << programs.error().message;
+  for (const char* name : {"from_pod", "to_pod", "from_uplink", "from_host", "connect4", "connect6"})
+    EXPECT_TRUE(programs->has(name)) << name;
+}
+
+TEST_F(ProgramsTest, TheNextProcessAdoptsTheLinkAndExchangesTheProgram) {
+  auto first = load();
+  ASSERT_TRUE(first) << first.error().message;
+  const auto attached = attach(*first, "from_pod", "a.b0");
+  ASSERT_TRUE(attached) << attached.error().message;
+  const auto before = pinned("from_pod");
+  ASSERT_NE(before.first, 0u);
+
+  auto second = load();
+  ASSERT_TRUE(second) << second.error().message;
+  ASSERT_TRUE(attach(*second, "from_pod", "a.b0"));
+  const auto after = pinned("from_pod");
+  EXPECT_EQ(after.first, before.first) << "the same link: nothing was detached";
+  EXPECT_NE(after.second, before.second) << "another program behind it";
+  ASSERT_EQ(second->attached().size(), 1u);
+  EXPECT_EQ(second->attached()[0].where, "a.b0");
+}
+
+TEST_F(ProgramsTest, AnInterfaceMadeAnewGetsALinkAnew) {
+  auto programs = load();
+  ASSERT_TRUE(programs) << programs.error().message;
+  ASSERT_TRUE(attach(*programs, "to_pod", "a.b0"));
+  const auto before = pinned("to_pod");
+  const auto gone = netns_->run([&]() -> Result<> {
+    nl::Socket socket = TRY(nl::Socket::open());
+    return nl::delete_link(socket, "a.b0");
+  });
+  ASSERT_TRUE(gone);
+  make_link("a.b0");
+  ASSERT_TRUE(attach(*programs, "to_pod", "a.b0"));
+  EXPECT_NE(pinned("to_pod").first, before.first);
+}
+
+TEST_F(ProgramsTest, WhatIsNotKeptIsDetachedAndCleaningLeavesNothing) {
+  auto programs = load();
+  ASSERT_TRUE(programs) << programs.error().message;
+  ASSERT_TRUE(attach(*programs, "from_pod", "a.b0"));
+  ASSERT_TRUE(programs->keep_only({"a.b0"}));
+  EXPECT_NE(pinned("from_pod").first, 0u);
+  ASSERT_TRUE(programs->keep_only({}));
+  EXPECT_EQ(pinned("from_pod").first, 0u);
+  ASSERT_TRUE(attach(*programs, "from_pod", "a.b0"));
+  ASSERT_TRUE(unpin_all(folder_.path()));
+  EXPECT_TRUE(std::filesystem::is_empty(folder_.path()));
+}
+
+}  // namespace
+}  // namespace thalweg::dataplane

@@ -1,0 +1,52 @@
+// What the host's routes should be.
+#include <gtest/gtest.h>
+
+#include "dataplane/agent/overlay.h"
+
+namespace thalweg::dataplane {
+namespace {
+
+std::shared_ptr<const kube::Node> make_node(const std::string& name, const std::string& cidr,
+                                            const std::string& ip) {
+  auto node = std::make_shared<kube::Node>();
+  node->meta.key = {"", name};
+  node->pod_cidrs = {*Cidr::parse(cidr)};
+  node->addresses = {*Ip::parse(ip)};
+  return node;
+}
+
+kube::Store<kube::Node> two_nodes(const std::string& other_cidr) {
+  return {{{"", "n1"}, make_node("n1", "10.244.1.0/24", "192.0.2.11")},
+          {{"", "n2"}, make_node("n2", other_cidr, "192.0.2.12")}};
+}
+
+TEST(HostRoutes, OtherNodesAndServicesGoByTheLeg) {
+  const HostRoutes routes =
+      desired_routes(two_nodes("10.244.2.0/24"), "n1", {*Cidr::parse("10.96.0.0/16")}, 7);
+  ASSERT_EQ(routes.routes.size(), 2u);
+  EXPECT_EQ(routes.routes[0].to.str(), "10.96.0.0/16");
+  EXPECT_EQ(routes.routes[1].to.str(), "10.244.2.0/24");
+  EXPECT_EQ(routes.routes[1].gateway.str(), "169.254.1.1");
+  EXPECT_EQ(routes.routes[1].source.str(), "192.0.2.11");
+  EXPECT_EQ(routes.routes[1].link, 7u);
+}
+
+TEST(HostRoutes, ARangeOverANodesAddressIsRefusedByName) {
+  const HostRoutes routes = desired_routes(two_nodes("0.0.0.0/0"), "n1", {}, 7);
+  EXPECT_TRUE(routes.routes.empty());
+  ASSERT_EQ(routes.refused.size(), 1u);
+  EXPECT_NE(routes.refused[0].find("Node n2"), std::string::npos);
+}
+
+TEST(HostRoutes, NoRouteInAFamilyTheHostHasNoAddressIn) {
+  EXPECT_TRUE(desired_routes(two_nodes("fd00:2::/64"), "n1", {}, 7).routes.empty());
+}
+
+TEST(HostRoutes, TheTunnelsHeadersFit) {
+  EXPECT_EQ(inner_mtu(1500), 1450);
+  EXPECT_EQ(inner_mtu(10), 576);
+  EXPECT_EQ(inner_mtu(70'000), 65'535);
+}
+
+}  // namespace
+}  // namespace thalweg::dataplane
