@@ -56,6 +56,7 @@ std::optional<Link> decode_link(const nlmsghdr& message) {
                .kind = std::string(Attributes(attrs.get(IFLA_LINKINFO)).str(IFLA_INFO_KIND)),
                .mtu = attrs.u32(IFLA_MTU).value_or(0),
                .up = (header.ifi_flags & IFF_UP) != 0,
+               .operational = attrs.bytes(IFLA_OPERSTATE) == std::string_view("\x06"),  // IF_OPER_UP
                .master = attrs.u32(IFLA_MASTER).value_or(0),
                .peer = attrs.u32(IFLA_LINK).value_or(0)};
   if (const auto mac = attrs.bytes(IFLA_ADDRESS); mac.size() == 6)

@@ -31,6 +31,7 @@ struct Link {
   Mac mac{};
   uint32_t mtu = 0;
   bool up = false;
+  bool operational = false;           // operstate UP: the kernel has seen the carrier and passes packets
   uint32_t master = 0;                // ifindex of the bridge it is a port of
   uint32_t peer = 0;                  // IFLA_LINK: ifindex of a veth's peer, in its own namespace
   std::optional<int32_t> peer_netns;  // IFLA_LINK_NETNSID, when the peer is in another namespace

@@ -1,5 +1,7 @@
 #include "dataplane/agent/pod_link.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 
 #include "base/netns.h"
@@ -110,12 +112,24 @@ Result<> tune_host_side(const PodLinkSpec& spec) {
 
 // ---- making
 
+// Both ends are up, but the kernel starts the queues of the one that was up first from a work queue, a moment
+// later; what is sent before that is lost. ADD answers when the first packet will pass.
+Result<> await_operational(nl::Socket& socket, uint32_t link) {
+  constexpr int kTries = 2000;
+  for (int i = 0; i < kTries; ++i) {
+    if (TRY(nl::link_by_index(socket, link)).operational) return {};
+    ::usleep(500);
+  }
+  return fail_errno(ETIMEDOUT, "link {} is up but passes no packets", link);
+}
+
 Result<nl::Link> make_pod_side(const PodLinkSpec& spec, const Netns& netns) {
   TRY(netns.run([&] { return quiet_ipv6(spec.ifname, has_family(spec, false)); }));
   auto socket = TRY(nl::Socket::open_in(netns));
   const nl::Link link = TRY(nl::link_by_name(socket, spec.ifname));
   TRY(nl::set_up(socket, link.index));
   TRY(apply(socket, pod_side(spec, link.index)));
+  TRY(await_operational(socket, link.index));
   return link;
 }
 
@@ -131,6 +145,7 @@ Result<PodLink> make(nl::Socket& host, const PodLinkSpec& spec, const Netns& net
   TRY(nl::set_up(host, link.index));
   TRY(context(make_pod_side(spec, netns), "in the pod"));
   TRY(apply(host, host_side(spec, link.index)));
+  TRY(await_operational(host, link.index));
   return PodLink{link.index, pod_mac_of(spec), host_mac_of(spec)};
 }
 
