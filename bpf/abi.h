@@ -178,7 +178,7 @@ struct flow {
   __u32 tcp;             /* what the TCP handshake has shown so far: FLOW_TCP_* */
   __u32 pad;
   struct hop hops[2];    /* [0] for packets from side a, [1] from side b; HOP_NONE: not decided yet */
-  __u32 arrived[2];      /* the interface on which each side was last checked to own its source address */
+  __u32 arrived[2];      /* the way by which each side was last checked to own its source address */
 };
 #define FLOW_NAT        1u  /* rewrite to `to` */
 #define FLOW_REPLY      2u  /* the NAT entry for the answering direction */

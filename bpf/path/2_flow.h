@@ -70,21 +70,35 @@ static __always_inline _Bool is_valid(struct pkt* p, const struct flow* flow) {
          stands(p, flow->rule_sets[1], flow->epochs[1]);
 }
 
-/* By which way a packet came: its interface, or the node that tunnelled it here. Who may use an address is
- * checked once a way (stage 4), then remembered: the same addresses by another way are checked again. */
+/* By which way a packet came: its origin and interface, or the node that tunnelled it here. Who may use an
+ * address is checked once a way (stage 4), then remembered: the same addresses by another way are checked
+ * again. */
 static __always_inline __u32 way_of(const struct pkt* p) {
-  return p->tunneled ? p->outer_source : p->ifindex;
+  return p->tunneled ? p->outer_source : p->ifindex << 2 | p->origin;
+}
+
+/* A NAT flow's two entries live and age as one. */
+out_of_line int touch_other_half(struct pkt* p) {
+  const struct tuple answer = reversed(&p->to);
+  const struct flow_key key = key_of(&answer, p->protocol);
+  struct flow* other = lookup(p, flows, &key);
+  if (!other || !p->flow) return 0;
+  other->tcp = p->flow->tcp;
+  other->last_seen_ns = p->flow->last_seen_ns;
+  return 0;
 }
 
 static __always_inline void touch(struct pkt* p, struct flow* flow, __u64 now_ns) {
-  if (now_ns - flow->last_seen_ns > TOUCH_EVERY) flow->last_seen_ns = now_ns;
-  if (p->protocol != PROTO_TCP || p->quoted) return;
+  if (p->quoted) return; /* anyone may write an ICMP error */
   __u32 seen = flow->tcp;
-  if (p->reply) seen |= FLOW_TCP_ANSWERED;
-  if (p->tcp_flags & (TCP_FIN | TCP_RST)) seen |= FLOW_TCP_CLOSING;
-  if (seen == flow->tcp) return;
+  if (p->protocol == PROTO_TCP) {
+    if (p->reply) seen |= FLOW_TCP_ANSWERED;
+    if (p->tcp_flags & (TCP_FIN | TCP_RST)) seen |= FLOW_TCP_CLOSING;
+  }
+  if (seen == flow->tcp && now_ns - flow->last_seen_ns <= TOUCH_EVERY) return;
   flow->tcp = seen;
   flow->last_seen_ns = now_ns;
+  if (p->nat) touch_other_half(p);
 }
 
 static __always_inline enum verdict flow(struct pkt* p) {
