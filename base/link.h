@@ -102,6 +102,9 @@ Result<> set_route(Socket& socket, const Route& route);
 Result<> delete_route(Socket& socket, const Route& route);  // by to, table, metric (and link when given)
 // Both families; of this table, or of all for 0.
 Result<std::vector<Route>> routes(Socket& socket, uint32_t table = 254);
+// Packets to ip would be delivered here. An IPv6 address just set becomes so a moment later, by a work queue,
+// also without duplicate address detection.
+Result<bool> is_local(Socket& socket, const Ip& ip);
 
 // ---- neighbours
 struct Neighbour {

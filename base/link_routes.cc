@@ -107,6 +107,23 @@ Result<std::vector<Route>> routes(Socket& socket, uint32_t table) {
   return all;
 }
 
+Result<bool> is_local(Socket& socket, const Ip& ip) {
+  Message message(RTM_GETROUTE);
+  auto& header = message.header<rtmsg>();
+  header.rtm_family = family_of(ip);
+  header.rtm_dst_len = ip.is_v4() ? 32 : 128;
+  message.put_ip(RTA_DST, ip);
+  bool local = false;
+  TRY(context(unless_absent(socket.ask(message,
+                                       [&](const nlmsghdr& reply) {
+                                         local = static_cast<const rtmsg*>(NLMSG_DATA(&reply))->rtm_type ==
+                                                 RTN_LOCAL;
+                                       }),
+                            {ENETUNREACH, EHOSTUNREACH}),
+              "route to {}", ip));
+  return local;
+}
+
 // ---- neighbours
 
 namespace {

@@ -112,12 +112,19 @@ Result<> tune_host_side(const PodLinkSpec& spec) {
 
 // ---- making
 
-// Both ends are up, but the kernel starts the queues of the one that was up first from a work queue, a moment
-// later; what is sent before that is lost. ADD answers when the first packet will pass.
-Result<> await_operational(nl::Socket& socket, uint32_t link) {
-  constexpr int kTries = 2000;
+// Work queues of the kernel finish both a moment later: the queue of the end that was up first, and an IPv6
+// address as a destination. What comes before is lost. ADD answers when the first packet will pass.
+Result<bool> is_ready(nl::Socket& socket, uint32_t link, const std::vector<nl::Address>& addresses) {
+  if (!TRY(nl::link_by_index(socket, link)).operational) return false;
+  for (const auto& address : addresses)
+    if (!TRY(nl::is_local(socket, address.ip))) return false;
+  return true;
+}
+
+Result<> await_ready(nl::Socket& socket, uint32_t link, const std::vector<nl::Address>& addresses) {
+  constexpr int kTries = 4000;
   for (int i = 0; i < kTries; ++i) {
-    if (TRY(nl::link_by_index(socket, link)).operational) return {};
+    if (TRY(is_ready(socket, link, addresses))) return {};
     ::usleep(500);
   }
   return fail_errno(ETIMEDOUT, "link {} is up but passes no packets", link);
@@ -128,8 +135,9 @@ Result<nl::Link> make_pod_side(const PodLinkSpec& spec, const Netns& netns) {
   auto socket = TRY(nl::Socket::open_in(netns));
   const nl::Link link = TRY(nl::link_by_name(socket, spec.ifname));
   TRY(nl::set_up(socket, link.index));
-  TRY(apply(socket, pod_side(spec, link.index)));
-  TRY(await_operational(socket, link.index));
+  const Side side = pod_side(spec, link.index);
+  TRY(apply(socket, side));
+  TRY(await_ready(socket, link.index, side.addresses));
   return link;
 }
 
@@ -145,7 +153,7 @@ Result<PodLink> make(nl::Socket& host, const PodLinkSpec& spec, const Netns& net
   TRY(nl::set_up(host, link.index));
   TRY(context(make_pod_side(spec, netns), "in the pod"));
   TRY(apply(host, host_side(spec, link.index)));
-  TRY(await_operational(host, link.index));
+  TRY(await_ready(host, link.index, {}));
   return PodLink{link.index, pod_mac_of(spec), host_mac_of(spec)};
 }
 

@@ -145,7 +145,11 @@ TEST(Link, AddressesBothFamilies) {
   const auto there = addresses(socket, pair.a.index).value();
   EXPECT_THAT(there, Contains(v4));
   EXPECT_THAT(there, Contains(v6));
+  EXPECT_TRUE(is_local(socket, v4.ip).value());
+  EXPECT_FALSE(is_local(socket, ip("192.0.2.6")).value());
+  EXPECT_FALSE(is_local(socket, ip("2001:db8::6")).value());
   ASSERT_TRUE(delete_address(socket, v4));
+  EXPECT_FALSE(is_local(socket, v4.ip).value());
   EXPECT_THAT(addresses(socket, pair.a.index).value(), Not(Contains(v4)));
   EXPECT_TRUE(addresses(socket, 4711)->empty());
 }

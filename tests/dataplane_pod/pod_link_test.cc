@@ -133,9 +133,11 @@ TEST_F(PodLinkTest, UnwireIsIdempotentAndTakesAllAlong) {
 
 // One datagram each way over the real link, the node having an address of its own on lo.
 TEST_F(PodLinkTest, PacketsPassBothFamilies) {
-  ASSERT_TRUE(wire_it());
-  for (const char* own : {"198.51.100.1", "2001:db8:ffff::1"})
+  for (const char* own : {"198.51.100.1", "2001:db8:ffff::1"}) {
     ASSERT_TRUE(nl::set_address(node->socket(), {.ip = ip(own), .link = 1}));
+    while (!nl::is_local(node->socket(), ip(own)).value()) ::usleep(500);
+  }
+  ASSERT_TRUE(wire_it());
   const auto socket_at = [](const char* text, bool v4) -> Result<int> {
     const int fd = ::socket(v4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     sockaddr_storage address = {};
