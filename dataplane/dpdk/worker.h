@@ -131,6 +131,8 @@ class Worker final : private Neighbours::Actions {
   rte_mbuf* blank(size_t bytes);
   void queue(rte_mbuf* packet);
   void flush();
+  void read_clock();
+  static __u64 burst_clock(void* worker);
   void run_tasks();
   void end_tasks();
 
@@ -143,7 +145,7 @@ class Worker final : private Neighbours::Actions {
   Neighbours neighbours_;
   WorkerStats stats_;
   Tap tap_;
-  uint64_t now_ms_ = 0, next_tick_ms_ = 0;
+  uint64_t now_ns_ = 0, now_ms_ = 0, next_tick_ms_ = 0;
   static constexpr uint16_t kBurst = 32, kOut = 64;
   std::array<rte_mbuf*, kOut> out_{};
   uint16_t out_count_ = 0;
