@@ -116,6 +116,14 @@ uint64_t inode_of(int fd) {
   return ::fstat(fd, &info) == 0 ? info.st_ino : 0;  // a cgroup's number
 }
 
+// Detached at once: the kernel frees a link some time after its pin goes, and until then refuses to hook the
+// same program to the same place again.
+Result<> remove_link(const std::string& path) {
+  const Fd link(bpf_obj_get(path.c_str()));
+  if (link) (void)bpf_link_detach(link.get());
+  return remove_file(path);
+}
+
 }  // namespace
 
 Result<Programs> Programs::load(const std::string& bpf_dir, const EbpfDatapath& tables) {
@@ -150,7 +158,7 @@ Result<> Programs::hook(const Program& program, int target, const std::string& p
   if (pinned && hangs_on(pinned.get(), program.is_cgroup, expected)) {
     if (bpf_link_update(pinned.get(), program.fd.get(), nullptr) == 0) return {};
   }
-  TRY(remove_file(path));
+  TRY(remove_link(path));
   const Fd link(
       bpf_link_create(program.fd.get(), target, static_cast<bpf_attach_type>(program.attach_type), nullptr));
   if (!link) return fail_errno(errno, "attach");
@@ -166,7 +174,7 @@ Result<> Programs::attach(const std::string& name, const std::string& interface,
 
 Result<> Programs::detach(const std::string& interface) {
   for (const auto& [name, program] : programs_)
-    if (!program.is_cgroup) TRY(remove_file(link_path(name, interface)));
+    if (!program.is_cgroup) TRY(remove_link(link_path(name, interface)));
   return {};
 }
 
@@ -174,7 +182,7 @@ Result<> Programs::keep_only(const std::set<std::string>& interfaces) {
   for (const auto& [name, program] : programs_) {
     if (program.is_cgroup) continue;
     for (const fs::path& path : entries(fmt::format("{}/links/{}", folder_, name)))
-      if (!interfaces.contains(unpin_name(path.filename()))) TRY(remove_file(path));
+      if (!interfaces.contains(unpin_name(path.filename()))) TRY(remove_link(path));
   }
   return {};
 }
@@ -200,6 +208,8 @@ std::vector<Hook> Programs::attached() const {
 }
 
 Result<> unpin_all(const std::string& bpf_dir) {
+  for (const fs::path& program : entries(bpf_dir + "/links"))
+    for (const fs::path& link : entries(program)) TRY(remove_link(link));
   for (const char* part : {"links", "programs", "maps"}) {
     std::error_code error;
     fs::remove_all(bpf_dir + "/" + part, error);

@@ -110,7 +110,8 @@ TEST_F(ProgramsTest, WhatIsNotKeptIsDetachedAndCleaningLeavesNothing) {
   EXPECT_NE(pinned("from_pod").first, 0u);
   ASSERT_TRUE(programs->keep_only({}));
   EXPECT_EQ(pinned("from_pod").first, 0u);
-  ASSERT_TRUE(attach(*programs, "from_pod", "a.b0"));
+  const auto again = attach(*programs, "from_pod", "a.b0");
+  ASSERT_TRUE(again) << again.error().message;
   ASSERT_TRUE(unpin_all(folder_.path()));
   EXPECT_TRUE(std::filesystem::is_empty(folder_.path()));
 }
