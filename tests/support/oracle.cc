@@ -1,0 +1,290 @@
+#include "tests/support/oracle.h"
+
+#include <arpa/inet.h>
+
+#include <cstring>
+
+namespace thalweg::packet {
+
+namespace {
+
+const std::string kThisNode = "192.0.2.1", kThisNode6 = "2001:db8::1";
+
+template <class T>
+T as(const Bytes& bytes) {
+  T out;
+  std::memcpy(&out, bytes.data(), sizeof out);
+  return out;
+}
+
+std::string text(const addr& address) {
+  char out[INET6_ADDRSTRLEN];
+  const bool v4 = address.words[2] == htonl(0xffff) && !address.halves[0];
+  inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? &address.bytes[12] : address.bytes, out, sizeof out);
+  return out;
+}
+
+bool has_ports(const Frame& f) { return f.protocol == kTcp || f.protocol == kUdp; }
+uint16_t to_port(const Frame& f) { return has_ports(f) ? f.to_port : f.from_port; }
+
+bool begins_with(const addr& address, const __u8* prefix, uint32_t bits) {
+  for (uint32_t bit = 0; bit < bits; ++bit)
+    if ((address.bytes[bit / 8] ^ prefix[bit / 8]) & (0x80 >> bit % 8)) return false;
+  return true;
+}
+
+bool same_way(const Frame& one, const Frame& other) {
+  return one.protocol == other.protocol && one.from == other.from && one.to == other.to &&
+         one.from_port == other.from_port && to_port(one) == to_port(other);
+}
+
+Frame turned(Frame frame) {
+  std::swap(frame.from, frame.to);
+  if (has_ports(frame)) std::swap(frame.from_port, frame.to_port);
+  return frame;
+}
+
+bool from_outside(const Sent& sent) { return sent.from == FROM_UPLINK && sent.outer.empty(); }
+
+const std::string& opener(const Sent& sent, const Frame& to, bool reply) {
+  return reply ? to.to : sent.frame.from;
+}
+const std::string& wanted(const Sent& sent, const Frame& to, bool reply) {
+  return reply ? sent.frame.from : to.to;
+}
+
+}  // namespace
+
+Bytes Sent::bytes() const {
+  return outer.empty() ? frame.bytes() : Tunnel{outer, kThisNode}.around(frame.bytes());
+}
+Bytes Answer::bytes() const {
+  return peer.empty() ? frame.bytes() : Tunnel{kThisNode, peer}.around(frame.bytes());
+}
+
+void Oracle::put(const PutRow& row) {
+  for (PutRow& old : rows_)
+    if (old.table == row.table && old.key == row.key) {
+      old.value = row.value;
+      return;
+    }
+  rows_.push_back(row);
+}
+
+template <class K, class V>
+const PutRow* Oracle::find(table_id table, auto&& matches) const {  // the longest match; -1: no match
+  const PutRow* best = nullptr;
+  int longest = -1;
+  for (const PutRow& row : rows_) {
+    if (row.table != table) continue;
+    const int length = matches(as<K>(row.key));
+    if (length > longest) longest = length, best = &row;
+  }
+  return best;
+}
+
+const ::route* Oracle::route_of(const std::string& address) const {
+  const PutRow* row = find<prefix, ::route>(TABLE_routes, [&](const prefix& key) {
+    return begins_with(abi_address(address), key.bytes, key.prefixlen) ? static_cast<int>(key.prefixlen) : -1;
+  });
+  return row ? reinterpret_cast<const ::route*>(row->value.data()) : nullptr;
+}
+
+const ::endpoint* Oracle::endpoint_of(const std::string& address) const {
+  const PutRow* row =
+      find<addr, ::endpoint>(TABLE_endpoints, [&](const addr& key) { return text(key) == address ? 0 : -1; });
+  return row ? reinterpret_cast<const ::endpoint*>(row->value.data()) : nullptr;
+}
+
+uint32_t Oracle::identity_of(const std::string& address) const {
+  const PutRow* exact =
+      find<addr, uint32_t>(TABLE_identities, [&](const addr& key) { return text(key) == address ? 0 : -1; });
+  if (exact) return as<uint32_t>(exact->value);
+  const PutRow* block = find<prefix, uint32_t>(TABLE_prefixes, [&](const prefix& key) {
+    return begins_with(abi_address(address), key.bytes, key.prefixlen) ? static_cast<int>(key.prefixlen) : -1;
+  });
+  return block ? as<uint32_t>(block->value) : IDENTITY_NONE;
+}
+
+const ::service* Oracle::service_of(const Frame& frame, bool any_port) const {
+  const PutRow* row = find<service_key, ::service>(TABLE_services, [&](const service_key& key) {
+    const bool port = any_port ? !key.port && !key.protocol
+                               : ntohs(key.port) == to_port(frame) && key.protocol == frame.protocol;
+    return port && text(key.address) == frame.to ? 0 : -1;
+  });
+  return row ? reinterpret_cast<const ::service*>(row->value.data()) : nullptr;
+}
+
+Oracle::Flow* Oracle::flow_of(const Frame& frame) {
+  for (Flow& flow : flows_) {
+    const bool forward = same_way(flow.frame, frame), backward = same_way(flow.frame, turned(frame));
+    if (!forward && !backward) continue;
+    if (flow.nat && !forward) return nullptr;
+    const bool opens = frame.protocol == kTcp && (frame.tcp_flags & (kSyn | kAck)) == kSyn;
+    return flow.closing && opens ? nullptr : &flow;
+  }
+  return nullptr;
+}
+
+drop_reason Oracle::choose_backend(Way& way) const {
+  constexpr uint32_t kOutside = SERVICE_NODE_PORT | SERVICE_LOAD_BALANCER | SERVICE_EXTERNAL_IP;
+  const auto may = [&](const ::service* s) { return s && (!from_outside(way.sent) || s->flags & kOutside); };
+  const ::service* exact = service_of(way.frame, false);
+  if (!exact) return may(service_of(way.frame, true)) ? DROP_NO_SERVICE_PORT : DROP_NONE;
+  if (!may(exact)) return DROP_NONE;
+  if (!exact->backends) return DROP_NO_BACKEND;
+  for (const PutRow& row : rows_) {
+    if (row.table != TABLE_backends) continue;
+    const auto key = as<backend_key>(row.key);
+    if (text(key.service.address) != way.frame.to || ntohs(key.service.port) != to_port(way.frame) ||
+        key.service.protocol != way.frame.protocol)
+      continue;
+    const auto chosen = as<::backend>(row.value);
+    way.frame.to = text(chosen.address);
+    way.frame.to_port = ntohs(chosen.port);
+    way.nat = true;
+    return DROP_NONE;
+  }
+  return DROP_NO_BACKEND;
+}
+
+drop_reason Oracle::find_hop(const Way& way, Answer& answer) const {
+  answer.hop = HOP_ENDPOINT;
+  if (endpoint_of(way.frame.to)) return DROP_NONE;
+  answer.hop = HOP_NONE;
+  const ::route* route = route_of(way.frame.to);
+  const uint32_t kind = route ? route->kind : uint32_t{ROUTE_WORLD};
+  if (kind == ROUTE_POD_CIDR) return DROP_NO_SUCH_POD;
+  if (kind == ROUTE_SERVICE_CIDR) return DROP_NO_SERVICE_PORT;
+  if (kind == ROUTE_WORLD) {
+    if (way.sent.from == FROM_HOST) return DROP_NO_ROUTE;
+    answer.hop = HOP_WORLD;
+    return DROP_NONE;
+  }
+  const bool to_node = kind == ROUTE_HOST || route->flags & ROUTE_NODE_ADDRESS;
+  if (way.sent.from == FROM_POD && to_node && way.frame.protocol == kUdp && way.frame.to_port == 4789)
+    return DROP_TUNNEL_FROM_POD;
+  answer.hop = kind == ROUTE_HOST ? HOP_HOST : kind == ROUTE_TUNNEL ? HOP_TUNNEL : HOP_DIRECT;
+  if (kind == ROUTE_TUNNEL) answer.peer = text(route->peer);
+  return DROP_NONE;
+}
+
+bool Oracle::source_belongs(const Way& way) const {
+  const std::string& source = way.sent.frame.from;
+  if (way.sent.from == FROM_POD) return endpoint_of(source) && endpoint_of(source)->ifindex == kSenderIfindex;
+  if (way.sent.from != FROM_UPLINK) return true;
+  const ::route* route = route_of(source);
+  const uint32_t kind = route ? route->kind : uint32_t{ROUTE_WORLD};
+  if (!way.sent.outer.empty()) return kind == ROUTE_TUNNEL && text(route->peer) == way.sent.outer;
+  if (kind == ROUTE_TUNNEL) return route->flags & ROUTE_NODE_ADDRESS;
+  return kind == ROUTE_WORLD || kind == ROUTE_DIRECT;
+}
+
+bool Oracle::allows(const Way& way, uint32_t set, direction direction, const std::string& peer) const {
+  const PutRow* row =
+      find<uint32_t, ::rule_set>(TABLE_rule_sets, [&](uint32_t key) { return key == set ? 0 : -1; });
+  const uint32_t isolates = direction == INGRESS ? RULE_SET_ISOLATES_INGRESS : RULE_SET_ISOLATES_EGRESS;
+  if (!set || !row || !(as<::rule_set>(row->value).flags & isolates)) return true;
+  const uint16_t port = !has_ports(way.frame) ? 0 : way.reply ? way.sent.frame.from_port : way.frame.to_port;
+  for (const uint32_t identity : {identity_of(peer), IDENTITY_ANY}) {
+    const PutRow* best = find<rule_key, ::rule>(TABLE_rules, [&](const rule_key& key) {
+      if (key.rule_set != set || key.direction != direction || key.identity != identity) return -1;
+      if (key.prefixlen >= RULE_BITS_ANY_PORT && key.protocol != way.frame.protocol) return -1;
+      if (key.prefixlen >= RULE_BITS_ONE_PORT && ntohs(key.port) != port) return -1;
+      return static_cast<int>(key.prefixlen);
+    });
+    if (best) return as<::rule>(best->value).verdict == RULE_ALLOW;
+  }
+  return false;
+}
+
+drop_reason Oracle::policy(const Way& way) const {
+  const std::string &from = opener(way.sent, way.frame, way.reply),
+                    &to = wanted(way.sent, way.frame, way.reply);
+  const auto here = [](const std::string& address) { return address == kThisNode || address == kThisNode6; };
+  if (from == to || here(from) || here(to)) return DROP_NONE;
+  const ::endpoint *source = endpoint_of(from), *destination = endpoint_of(to);
+  if (source && !allows(way, source->rule_set, EGRESS, to)) return DROP_POLICY_EGRESS;
+  if (destination && !allows(way, destination->rule_set, INGRESS, from)) return DROP_POLICY_INGRESS;
+  return DROP_NONE;
+}
+
+drop_reason Oracle::masquerade(Way& way, hop_kind hop) {
+  const bool leaves = way.sent.from == FROM_POD && hop == HOP_WORLD;
+  const bool itself = way.nat && way.sent.frame.from == way.frame.to;
+  const bool onward = way.nat && way.sent.from == FROM_UPLINK && hop != HOP_ENDPOINT && hop != HOP_HOST;
+  if (way.known || !(leaves || itself || onward)) return DROP_NONE;
+  way.nat = true;
+  way.frame.from = way.frame.to.find(':') == std::string::npos ? kThisNode : kThisNode6;
+  way.frame.from_port = kMasqueradePort;
+  for (const Flow& flow : flows_)
+    if (same_way(flow.frame, way.frame) || same_way(flow.frame, turned(way.frame)))
+      return DROP_NO_MASQUERADE_PORT;
+  return DROP_NONE;
+}
+
+void Oracle::remember(const Way& way) {
+  const auto add = [&](const Frame& frame, const Frame& to, bool reply) {
+    std::erase_if(flows_, [&](const Flow& old) {
+      return same_way(old.frame, frame) || same_way(old.frame, turned(frame));
+    });
+    flows_.push_back({frame, to, way.nat, reply, false});
+  };
+  add(way.sent.frame, way.frame, false);
+  if (way.nat) add(turned(way.frame), turned(way.sent.frame), true);
+}
+
+Answer Oracle::leave(const Way& way, Answer answer) const {
+  const origin from = way.sent.from;
+  answer.frame = way.frame;
+  answer.said = REDIRECT;
+  if (from != TO_POD && from != FROM_HOST && answer.hop != HOP_HOST) answer.frame.ttl--;
+  if (answer.hop == HOP_ENDPOINT && from == TO_POD)
+    answer.said = PASS;
+  else if (answer.hop == HOP_ENDPOINT)
+    answer.frame.to_mac = kPodMac, answer.frame.from_mac = kVethMac;
+  else if (answer.hop == HOP_HOST && way.sent.outer.empty() && from != FROM_HOST)
+    answer.said = PASS;
+  else if (answer.hop == HOP_HOST)
+    answer.frame.to_mac = answer.frame.from_mac = kHostMac;
+  return answer;
+}
+
+Answer Oracle::run(const Sent& sent) {
+  const auto dropped = [&](drop_reason reason) {
+    return Answer{.said = DROP, .reason = reason, .frame = sent.frame};
+  };
+  Way way{sent, sent.frame};
+  Flow* flow = flow_of(sent.frame);
+  if (flow) {
+    way.known = true, way.nat = flow->nat;
+    way.reply = flow->nat ? flow->reply : !same_way(flow->frame, sent.frame);
+    if (flow->nat) {
+      way.frame.from = flow->to.from, way.frame.to = flow->to.to;
+      way.frame.from_port = flow->to.from_port, way.frame.to_port = flow->to.to_port;
+    }
+  } else if (sent.from != TO_POD) {
+    if (const drop_reason reason = choose_backend(way)) return dropped(reason);
+  }
+  Answer answer{.said = REDIRECT};
+  const drop_reason no_way = find_hop(way, answer);
+  if (from_outside(sent) && !flow && !way.nat && answer.hop != HOP_ENDPOINT)
+    return {.said = PASS, .frame = sent.frame};
+  if (!source_belongs(way))
+    return dropped(sent.from == FROM_POD ? DROP_SPOOFED_SOURCE : DROP_UNKNOWN_TUNNEL_PEER);
+  if (no_way) return dropped(no_way);
+  if (const drop_reason reason = policy(way)) return dropped(reason);
+  if (const drop_reason reason = masquerade(way, answer.hop)) return dropped(reason);
+  if (!flow) remember(way);
+  const bool closes = sent.frame.protocol == kTcp && sent.frame.tcp_flags & (kFin | kRst);
+  if (flow && closes) {
+    flow->closing = true;
+    if (flow->nat)
+      for (Flow& other : flows_)
+        if (same_way(other.frame, turned(way.frame)) || same_way(other.frame, way.frame))
+          other.closing = true;
+  }
+  return leave(way, answer);
+}
+
+}  // namespace thalweg::packet

@@ -1,0 +1,69 @@
+// Oracle: what the packet path means, said in the plainest way. Every table is a list that is searched from
+// end to end, every packet is decided afresh, checksums come from building the packet anew.
+// tests/packet/random_test.cc compares.
+#pragma once
+
+#include <vector>
+
+#include "tests/packet/frame.h"
+#include "tests/packet/world.h"
+
+namespace thalweg::packet {
+
+// A packet before it is bytes: who sent which frame, and the node whose tunnel it came through (empty: none).
+struct Sent {
+  origin from;
+  Frame frame;
+  std::string outer;
+  Bytes bytes() const;
+};
+
+struct Answer {
+  verdict said;
+  drop_reason reason = DROP_NONE;
+  hop_kind hop = HOP_NONE;
+  Frame frame;       // as it leaves, inside the tunnel if there is one
+  std::string peer;  // HOP_TUNNEL: to which node
+  Bytes bytes() const;
+};
+
+class Oracle {
+ public:
+  void put(const PutRow& row);
+  Answer run(const Sent& sent);
+
+ private:
+  struct Way {  // a packet on its way
+    const Sent& sent;
+    Frame frame;         // as it will leave
+    bool known = false;  // belongs to a flow seen before
+    bool reply = false, nat = false;
+  };
+  struct Flow {
+    Frame frame;  // its addresses and ports
+    Frame to;
+    bool nat, reply, closing;
+  };
+
+  template <class K, class V>
+  const PutRow* find(table_id table, auto&& matches) const;
+  const ::route* route_of(const std::string& address) const;
+  const ::endpoint* endpoint_of(const std::string& address) const;
+  uint32_t identity_of(const std::string& address) const;
+  const ::service* service_of(const Frame& frame, bool any_port) const;
+
+  Flow* flow_of(const Frame& frame);
+  drop_reason choose_backend(Way& way) const;
+  drop_reason find_hop(const Way& way, Answer& answer) const;
+  bool source_belongs(const Way& way) const;
+  drop_reason policy(const Way& way) const;
+  bool allows(const Way& way, uint32_t set, direction direction, const std::string& peer) const;
+  drop_reason masquerade(Way& way, hop_kind hop);
+  void remember(const Way& way);
+  Answer leave(const Way& way, Answer answer) const;
+
+  Rows rows_;
+  std::vector<Flow> flows_;
+};
+
+}  // namespace thalweg::packet
