@@ -82,8 +82,8 @@ out_of_line int touch_other_half(struct pkt* p) {
   const struct tuple answer = reversed(&p->to);
   const struct flow_key key = key_of(&answer, p->protocol);
   struct flow* other = lookup(p, flows, &key);
-  if (!other || !p->flow) return 0;
-  other->tcp = p->flow->tcp;
+  if (!other || !(other->flags & FLOW_NAT) || !p->flow) return 0;
+  other->tcp |= p->flow->tcp;
   other->last_seen_ns = p->flow->last_seen_ns;
   return 0;
 }

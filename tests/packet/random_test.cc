@@ -179,6 +179,7 @@ bool agree_in_one_world(Engine& engine, Chance& chance, uint64_t* forwarded) {
     }
   };
   put(random_world(chance));
+  std::string history;
   std::vector<Sent> sent;
   std::vector<Answer> answers;
   for (int i = 0; i < kPacketsAWorld; ++i) {
@@ -192,7 +193,8 @@ bool agree_in_one_world(Engine& engine, Chance& chance, uint64_t* forwarded) {
     EXPECT_TRUE(seen) << seen.error().message;
     if (!seen) return false;
     const std::string differs = difference(expected, *seen);
-    EXPECT_EQ(differs, "") << "packet " << i << ": " << describe(packet, expected, *seen);
+    history += "packet " + std::to_string(i) + ": " + describe(packet, expected, *seen) + "\n";
+    EXPECT_EQ(differs, "") << history;
     if (!differs.empty()) return false;
     sent.push_back(packet);
     if (expected.said == DROP) continue;

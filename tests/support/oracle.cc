@@ -277,12 +277,10 @@ Answer Oracle::run(const Sent& sent) {
   if (const drop_reason reason = masquerade(way, answer.hop)) return dropped(reason);
   if (!flow) remember(way);
   const bool closes = sent.frame.protocol == kTcp && sent.frame.tcp_flags & (kFin | kRst);
-  if (flow && closes) {
+  if (flow && closes && !flow->closing) {
     flow->closing = true;
-    if (flow->nat)
-      for (Flow& other : flows_)
-        if (same_way(other.frame, turned(way.frame)) || same_way(other.frame, way.frame))
-          other.closing = true;
+    for (Flow& other : flows_)
+      if (flow->nat && other.nat && same_way(other.frame, turned(way.frame))) other.closing = true;
   }
   return leave(way, answer);
 }
