@@ -100,6 +100,9 @@ TEST_F(AgentTest, KilledAndStartedAgainNothingIsLost) {
   lab_.start_agent();
   ASSERT_TRUE(lab_.wait_synced()) << lab_.agent_log();
   EXPECT_TRUE(lab_.pings("client", server[0]));
+  if (lab_.has_cgroup()) {
+    EXPECT_THAT(lab_.get("/v1/status"), HasSubstr("\"program\":\"connect4\""));
+  }
   std::string body;
   EXPECT_EQ(lab_.cni("CHECK", "server", &body), 200) << body;
   const auto stranger = add("stranger");

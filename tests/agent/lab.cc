@@ -44,6 +44,9 @@ Lab::Lab() : folder_(fmt::format("/tmp/twt-agent-{}", ::getpid())) {
   if (!why_not().empty()) return;
   sweep();
   sh("mkdir -p " + folder_ + "/manifests " + folder_ + "/state");
+  const std::string mount = sh("findmnt -n -t cgroup2 -o TARGET | head -1").out;
+  const std::string cgroup = fmt::format("{}/twt-agent-{}", mount.substr(0, mount.find('\n')), ::getpid());
+  if (!mount.empty() && sh("mkdir " + cgroup).exit == 0) cgroup_ = cgroup;
   sh(fmt::format(
       "ip netns add {0}; ip netns add {1}; ip -n {0} link set lo up;"
       "ip link add eth0 netns {0} type veth peer name eth0 netns {1};"
@@ -56,6 +59,7 @@ Lab::Lab() : folder_(fmt::format("/tmp/twt-agent-{}", ::getpid())) {
 Lab::~Lab() {
   kill_agent(SIGKILL);
   if (why_not().empty()) sweep();
+  if (!cgroup_.empty()) ::rmdir(cgroup_.c_str());
   std::error_code ignored;
   std::filesystem::remove_all(folder_, ignored);
 }
@@ -76,8 +80,9 @@ void Lab::write_manifest(const std::string& name, const std::string& yaml) {
 std::string Lab::command() const {
   return fmt::format(
       "{} --node-name n1 --manifests {}/manifests --run-dir {}/run --state-dir {}/state --bpf-dir {}/n1 "
-      "--service-cidr 10.96.0.0/16",
-      binary("thalwegd"), folder_, folder_, folder_, bpf_.path());
+      "--service-cidr 10.96.0.0/16{}",
+      binary("thalwegd"), folder_, folder_, folder_, bpf_.path(),
+      cgroup_.empty() ? "" : " --cgroup " + cgroup_);
 }
 
 void Lab::start_agent() {

@@ -28,6 +28,7 @@ class Lab {
   void start_agent();
   void kill_agent(int signal);
   bool agent_runs();
+  bool has_cgroup() const { return !cgroup_.empty(); }
   // Polls until the agent says it is in sync.
   bool wait_synced();
   std::string agent_log() const;
@@ -49,6 +50,7 @@ class Lab {
   std::string command() const;
   BpfFolder bpf_;
   std::string folder_;
+  std::string cgroup_;  // empty: no cgroup2 here
   std::vector<std::string> pods_;
   pid_t agent_ = 0;
 };
