@@ -280,7 +280,9 @@ Answer Oracle::run(const Sent& sent) {
   if (flow && closes && !flow->closing) {
     flow->closing = true;
     for (Flow& other : flows_)
-      if (flow->nat && other.nat && same_way(other.frame, turned(way.frame))) other.closing = true;
+      if (flow->nat && other.nat &&
+          (same_way(other.frame, turned(way.frame)) || same_way(other.frame, way.frame)))
+        other.closing = true;
   }
   return leave(way, answer);
 }
