@@ -232,7 +232,7 @@ Result<> Agent::Impl::set_up_node(const kube::Node& node) {
   const HostLeg leg = TRY(ensure_host_leg(socket, options.node_name, config.mtu));
   TRY(set_forwarding(link.name));
   TRY(ipam->set_ranges(node.pod_cidrs));
-  if (uplink != link.name || config.uplink_ifindex != link.index) attached = false;
+  if (config.uplink_ifindex != link.index || config.host_ifindex != leg.host.index) attached = false;
   uplink = link.name;
   config.uplink_ifindex = link.index;
   config.host_ifindex = leg.host.index;
@@ -325,6 +325,8 @@ void Agent::Impl::verify() {
   if (node_ready) keep_node();  // links and routes are anyone's to delete
   keep_routes();
   settle();
+  if (!attached) return;  // else: hooks are anyone's to remove, too
+  if (const auto done = attach_all(); !done) attach_log.warn("programs not attached", done.error().message);
 }
 
 void Agent::Impl::sweep() {
