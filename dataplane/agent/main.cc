@@ -15,6 +15,7 @@ struct Given {
   AgentOptions options;
   std::vector<std::string> service_cidrs, external_ip_cidrs;
   std::string mtu = "auto";
+  uint32_t verify_ms = 60'000;
   bool no_masquerade = false;
   bool cleanup = false;
 };
@@ -40,6 +41,8 @@ void declare(Flags& flags, Given& given) {
   flags.add("--tunnel-port", options.tunnel_port, "UDP port of VXLAN");
   flags.add("--mtu", given.mtu, "largest packet of a pod, bytes, or auto (the uplink's less 50)");
   flags.add("--no-masquerade", given.no_masquerade, "pods reach the world with their own addresses");
+  flags.add("--verify-ms", given.verify_ms,
+            "time between two comparisons of the real tables with the desired ones");
   flags.add("--cleanup", given.cleanup,
             "remove pins, links and routes of this node from the kernel, and exit");
   flags.section("FILES",
@@ -70,6 +73,8 @@ Result<AgentOptions> checked(Given given) {
   options.external_ip_cidrs = TRY(cidrs(given.external_ip_cidrs, "--external-ip-cidr"));
   options.mtu = TRY(parse_mtu(given.mtu));
   options.masquerade = !given.no_masquerade;
+  if (given.verify_ms < 100) return fail("--verify-ms {}: at least 100", given.verify_ms);
+  options.verify_ms = given.verify_ms;
   return std::move(options);
 }
 

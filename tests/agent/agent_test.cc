@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include "bpf/abi.h"
 #include "tests/agent/lab.h"
 
 namespace thalweg::test {
@@ -129,6 +130,21 @@ TEST_F(AgentTest, AddOfAnUnknownPodFailsClosedAndLeavesNothing) {
   EXPECT_THAT(body, HasSubstr("demo/ghost"));
   EXPECT_EQ(lab_.in_pod("ghost", "ip link show eth0").exit, 1);
   EXPECT_THAT(lab_.get("/v1/status"), HasSubstr("\"pods\":[]"));
+}
+
+TEST_F(AgentTest, RowsAndHooksSomeoneRemovedComeBack) {
+  const auto client = add("client"), server = add("server");
+  const int endpoints = bpf_obj_get((lab_.pins() + "/maps/endpoints").c_str());
+  ASSERT_GE(endpoints, 0);
+  char key[sizeof(addr)];
+  while (bpf_map_get_next_key(endpoints, nullptr, key) == 0) bpf_map_delete_elem(endpoints, key);
+  ::close(endpoints);
+  sh("rm " + lab_.pins() + "/links/from_pod/*");
+  bool back = false;
+  for (int tries = 0; tries < 20 && !back; ++tries) back = lab_.pings("client", server[0]);
+  EXPECT_TRUE(back);
+  EXPECT_THAT(sh("ls " + lab_.pins() + "/links/from_pod").out, HasSubstr("tw"));
+  EXPECT_THAT(lab_.get("/metrics"), HasSubstr("thalweg_drift_repaired_total{table=\"endpoints\"} 4"));
 }
 
 TEST_F(AgentTest, DelIsIdempotentAndCleanupLeavesNothing) {

@@ -80,7 +80,7 @@ void Lab::write_manifest(const std::string& name, const std::string& yaml) {
 std::string Lab::command() const {
   return fmt::format(
       "{} --node-name n1 --manifests {}/manifests --run-dir {}/run --state-dir {}/state --bpf-dir {}/n1 "
-      "--service-cidr 10.96.0.0/16{}",
+      "--service-cidr 10.96.0.0/16 --verify-ms 500{}",
       binary("thalwegd"), folder_, folder_, folder_, bpf_.path(),
       cgroup_.empty() ? "" : " --cgroup " + cgroup_);
 }

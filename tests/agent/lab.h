@@ -44,6 +44,7 @@ class Lab {
   bool pings(const std::string& pod, const std::string& address);
   Ran on_node(const std::string& command);
   Ran cleanup();
+  std::string pins() const { return bpf_.path() + "/n1"; }
 
  private:
   std::string socket() const { return folder_ + "/run/agent.sock"; }
