@@ -23,36 +23,36 @@ struct prefix {
 /* ---- what this node is -------------------------------------------------------------------------------- */
 
 struct node {
-  struct addr v4;            /* this node's own addresses on the underlay; all zero: none */
+  struct addr v4; /* this node's own addresses on the underlay; all zero: none */
   struct addr v6;
-  __u32 uplink_ifindex;      /* the interface to the underlay */
-  __u32 host_ifindex;        /* the host's leg into the path: packets of the host stack enter and leave here */
-  __u16 tunnel_port;         /* VXLAN UDP port, network order (RFC 7348: 4789) */
-  __u16 mtu;                 /* largest inner packet, bytes */
-  __u16 masquerade_first;    /* source ports for masquerade, host order, both ends included */
+  __u32 uplink_ifindex;   /* the interface to the underlay */
+  __u32 host_ifindex;     /* the host's leg into the path: packets of the host stack enter and leave here */
+  __u16 tunnel_port;      /* VXLAN UDP port, network order (RFC 7348: 4789) */
+  __u16 mtu;              /* largest inner packet, bytes */
+  __u16 masquerade_first; /* source ports for masquerade, host order, both ends included */
   __u16 masquerade_last;
-  __u32 vni;                 /* VXLAN network identifier, host order */
-  __u32 flags;               /* NODE_* */
-  __u8 host_mac[6];          /* of the host's leg: what a packet handed to the host is addressed to */
+  __u32 vni;        /* VXLAN network identifier, host order */
+  __u32 flags;      /* NODE_* */
+  __u8 host_mac[6]; /* of the host's leg: what a packet handed to the host is addressed to */
   __u8 pad[2];
 };
-#define NODE_MASQUERADE 1u   /* pods reach the world with the node's address */
+#define NODE_MASQUERADE 1u /* pods reach the world with the node's address */
 
 /* ---- where addresses are ------------------------------------------------------------------------------ */
 
 enum route_kind {
-  ROUTE_WORLD = 0,  /* outside the cluster (also: no row) */
-  ROUTE_HOST,       /* an address of this node itself */
-  ROUTE_TUNNEL,     /* on another node: VXLAN to peer */
-  ROUTE_DIRECT,     /* on another node of the same segment: peer is the L3 next hop */
-  ROUTE_POD_CIDR,   /* this node's own podCIDR: only endpoints live there, the rest is unreachable */
+  ROUTE_WORLD = 0,    /* outside the cluster (also: no row) */
+  ROUTE_HOST,         /* an address of this node itself */
+  ROUTE_TUNNEL,       /* on another node: VXLAN to peer */
+  ROUTE_DIRECT,       /* on another node of the same segment: peer is the L3 next hop */
+  ROUTE_POD_CIDR,     /* this node's own podCIDR: only endpoints live there, the rest is unreachable */
   ROUTE_SERVICE_CIDR, /* only services live there */
 };
 
 struct route {
-  struct addr peer;  /* the other node's underlay address */
-  __u32 kind;        /* enum route_kind */
-  __u32 flags;       /* ROUTE_NODE_ADDRESS */
+  struct addr peer; /* the other node's underlay address */
+  __u32 kind;       /* enum route_kind */
+  __u32 flags;      /* ROUTE_NODE_ADDRESS */
 };
 #define ROUTE_NODE_ADDRESS 1u /* the row is a node's own address, not a podCIDR */
 
@@ -67,37 +67,38 @@ struct endpoint {
 
 /* ---- policy ------------------------------------------------------------------------------------------- */
 
-#define IDENTITY_NONE 0u            /* the class of addresses no selector matches */
-#define IDENTITY_ANY  0xffffffffu   /* in rule keys only: a rule for every peer */
+#define IDENTITY_NONE 0u          /* the class of addresses no selector matches */
+#define IDENTITY_ANY  0xffffffffu /* in rule keys only: a rule for every peer */
 
 enum direction { INGRESS = 0, EGRESS = 1 };
 
 /* What equal subjects share: the set of policies that select them. Row 0 stays zero: no isolation. */
 struct rule_set {
-  __u64 epoch;  /* hash of the set's content, never 0 once in force. 0: in transition; decide, but cache nothing */
-  __u32 flags;  /* RULE_SET_* */
+  __u64 epoch; /* hash of the set's content, never 0 once in force. 0: in transition; decide, but cache
+                  nothing */
+  __u32 flags; /* RULE_SET_* */
   __u32 pad;
 };
 #define RULE_SET_ISOLATES_INGRESS 1u
 #define RULE_SET_ISOLATES_EGRESS  2u
 
-/* Longest prefix over the bytes after prefixlen. A rule for every protocol ends after direction (72 bits), for every
- * port of a protocol after protocol (80), for a port range within port (81 … 96). */
+/* Longest prefix over the bytes after prefixlen. A rule for every protocol ends after direction (72 bits),
+ * for every port of a protocol after protocol (80), for a port range within port (81 … 96). */
 struct rule_key {
   __u32 prefixlen;
   __u32 rule_set;
-  __u32 identity;   /* the peer's, or IDENTITY_ANY */
-  __u8 direction;   /* enum direction, seen from the subject */
+  __u32 identity; /* the peer's, or IDENTITY_ANY */
+  __u8 direction; /* enum direction, seen from the subject */
   __u8 protocol;
-  __u16 port;       /* destination port, network order */
+  __u16 port; /* destination port, network order */
 };
 #define RULE_BITS_ANY_PROTOCOL 72u
 #define RULE_BITS_ANY_PORT     80u
 #define RULE_BITS_ONE_PORT     96u
 
 struct rule {
-  __u32 id;       /* names the API rule in `thalweg why`; the agent keeps the text */
-  __u32 verdict;  /* enum rule_verdict */
+  __u32 id;      /* names the API rule in `thalweg why`; the agent keeps the text */
+  __u32 verdict; /* enum rule_verdict */
 };
 enum rule_verdict { RULE_ALLOW = 0, RULE_DENY = 1 };
 
@@ -106,15 +107,15 @@ enum rule_verdict { RULE_ALLOW = 0, RULE_DENY = 1 };
 /* port 0 and protocol 0: the address belongs to a service, whatever the port. */
 struct service_key {
   struct addr address;
-  __u16 port;      /* network order */
-  __u8 protocol;   /* IPPROTO_* */
+  __u16 port;    /* network order */
+  __u8 protocol; /* IPPROTO_* */
   __u8 pad[5];
 };
 
 struct service {
-  __u32 backends;    /* slots 0 … backends-1 exist in the table backends */
-  __u32 affinity_s;  /* ClientIP affinity timeout, seconds; 0: none */
-  __u32 flags;       /* SERVICE_* */
+  __u32 backends;   /* slots 0 … backends-1 exist in the table backends */
+  __u32 affinity_s; /* ClientIP affinity timeout, seconds; 0: none */
+  __u32 flags;      /* SERVICE_* */
   __u32 pad;
 };
 #define SERVICE_CLUSTER_IP    1u
@@ -130,7 +131,7 @@ struct backend_key {
 
 struct backend {
   struct addr address;
-  __u16 port;  /* network order */
+  __u16 port; /* network order */
   __u8 pad[6];
 };
 
@@ -140,7 +141,7 @@ struct backend {
 struct flow_key {
   struct addr a;
   struct addr b;
-  __u16 a_port;  /* network order; ICMP echo: the identifier, on both sides */
+  __u16 a_port; /* network order; ICMP echo: the identifier, on both sides */
   __u16 b_port;
   __u8 protocol;
   __u8 pad[3];
@@ -149,55 +150,57 @@ struct flow_key {
 struct tuple {
   struct addr source;
   struct addr destination;
-  __u16 source_port;  /* network order */
+  __u16 source_port; /* network order */
   __u16 destination_port;
   __u32 pad;
 };
 
 /* Where a packet goes next, decided once. */
 struct hop {
-  struct addr peer;   /* HOP_TUNNEL, HOP_DIRECT */
-  __u32 kind;         /* enum hop_kind */
-  __u32 ifindex;      /* HOP_ENDPOINT, HOP_HOST, and the uplink for the others */
-  __u8 mac[6];        /* HOP_ENDPOINT: destination and source of the new Ethernet header */
+  struct addr peer; /* HOP_TUNNEL, HOP_DIRECT */
+  __u32 kind;       /* enum hop_kind */
+  __u32 ifindex;    /* HOP_ENDPOINT, HOP_HOST, and the uplink for the others */
+  __u8 mac[6];      /* HOP_ENDPOINT: destination and source of the new Ethernet header */
   __u8 host_mac[6];
   __u32 pad;
 };
 enum hop_kind { HOP_NONE = 0, HOP_ENDPOINT, HOP_HOST, HOP_TUNNEL, HOP_DIRECT, HOP_WORLD };
 
-/* A flow without NAT has one entry for both directions. A flow with NAT has two: under the tuple its first packet
- * had, and under the tuple after rewriting; each is rewritten to `to`. */
+/* A flow without NAT has one entry for both directions. A flow with NAT has two: under the tuple its first
+ * packet had, and under the tuple after rewriting; each is rewritten to `to`. */
 struct flow {
   __u64 last_seen_ns;
-  __u64 generation;      /* of the address tables when it was decided */
-  __u64 epochs[2];       /* of rule_sets[], ditto */
-  __u32 rule_sets[2];    /* of the source (egress) and the destination (ingress); 0: none */
-  __u32 rule;            /* id of the rule that allowed it; 0: no policy applied */
-  __u32 flags;           /* FLOW_* */
+  __u64 generation;   /* of the address tables when it was decided */
+  __u64 epochs[2];    /* of rule_sets[], ditto */
+  __u32 rule_sets[2]; /* of the source (egress) and the destination (ingress); 0: none */
+  __u32 rule;         /* id of the rule that allowed it; 0: no policy applied */
+  __u32 flags;        /* FLOW_* */
   struct tuple to;
-  __u32 tcp;             /* what the TCP handshake has shown so far: FLOW_TCP_* */
+  __u32 tcp; /* what the TCP handshake has shown so far: FLOW_TCP_* */
   __u32 pad;
-  struct hop hops[2];    /* [0] for packets from side a, [1] from side b; HOP_NONE: not decided yet */
-  __u32 arrived[2];      /* the way by which each side was last checked to own its source address */
+  struct hop hops[2]; /* [0] for packets from side a, [1] from side b; HOP_NONE: not decided yet */
+  __u32 arrived[2];   /* the way by which each side was last checked to own its source address */
 };
-#define FLOW_NAT        1u  /* rewrite to `to` */
-#define FLOW_REPLY      2u  /* the NAT entry for the answering direction */
-#define FLOW_OPENED_BY_B 4u /* side b sends the packets this entry was made for (without NAT: sent the first) */
+#define FLOW_NAT   1u /* rewrite to `to` */
+#define FLOW_REPLY 2u /* the NAT entry for the answering direction */
+#define FLOW_OPENED_BY_B \
+  4u /* side b sends the packets this entry was made for (without NAT: sent the first) */
 #define FLOW_TCP_SYN      1u /* seen from the opener */
 #define FLOW_TCP_ANSWERED 2u /* the other side has sent something */
 #define FLOW_TCP_CLOSING  4u /* FIN or RST seen */
 
-/* ---- sockets: what connect() and sendmsg() were told, so that getpeername() and recvmsg() tell it back -- */
+/* ---- sockets: what connect() and sendmsg() were told, so that getpeername() and recvmsg() tell it back --
+ */
 
 struct socket_key {
   __u64 cookie;
-  struct addr address;  /* the backend chosen */
+  struct addr address; /* the backend chosen */
   __u16 port;
   __u8 pad[6];
 };
 
 struct socket_peer {
-  struct addr address;  /* the service address asked for */
+  struct addr address; /* the service address asked for */
   __u16 port;
   __u8 pad[6];
 };
@@ -208,41 +211,41 @@ struct socket_peer {
 enum origin { FROM_POD = 0, TO_POD, FROM_UPLINK, FROM_HOST };
 
 enum verdict {
-  CONTINUE = 0,  /* next stage; never leaves the path */
-  PASS,          /* to the host stack, as it is now */
-  DROP,          /* for the reason given */
-  REDIRECT,      /* to the hop given */
+  CONTINUE = 0, /* next stage; never leaves the path */
+  PASS,         /* to the host stack, as it is now */
+  DROP,         /* for the reason given */
+  REDIRECT,     /* to the hop given */
 };
 
 /* Every drop has a reason: the counter, the metric label and the text of `thalweg why`. */
-#define THALWEG_DROP_REASONS(REASON)                                                                   \
-  REASON(NONE, "not dropped")                                                                          \
-  REASON(TRUNCATED, "the packet is shorter than its headers say")                                      \
-  REASON(BAD_HEADER, "a header contradicts itself")                                                    \
-  REASON(UNKNOWN_PROTOCOL, "neither IPv4 nor IPv6, or a transport the path does not carry")            \
-  REASON(FRAGMENT, "a fragment whose first fragment was not seen")                                     \
-  REASON(SPOOFED_SOURCE, "the pod does not own the source address it used")                            \
-  REASON(UNKNOWN_TUNNEL_PEER, "the outer source is not the node that owns the inner source")           \
-  REASON(LINK_LOCAL, "link-local and multicast traffic does not leave a pod")                          \
-  REASON(UNRELATED_ICMP, "an ICMP error about a flow that was not seen")                               \
-  REASON(TUNNEL_FROM_POD, "a pod may not speak to the tunnel port")                                    \
-  REASON(NO_SERVICE_PORT, "the service has no such port")                                              \
-  REASON(NO_BACKEND, "the service has no endpoint")                                                    \
-  REASON(POLICY_EGRESS, "no egress rule of the source's policies allows it")                           \
-  REASON(POLICY_INGRESS, "no ingress rule of the destination's policies allows it")                    \
-  REASON(NO_SUCH_POD, "the address is in a podCIDR of this node but no pod has it")                    \
-  REASON(NO_ROUTE, "nothing here leads to the destination")                                            \
-  REASON(TTL_EXPIRED, "TTL or hop limit ran out")                                                      \
-  REASON(NO_MASQUERADE_PORT, "every masquerade port to that destination is taken")                     \
-  REASON(TOO_BIG, "larger than the path to its destination carries")                                   \
-  REASON(NO_ROOM, "no room in the packet's buffer for the tunnel header")                              \
+#define THALWEG_DROP_REASONS(REASON)                                                         \
+  REASON(NONE, "not dropped")                                                                \
+  REASON(TRUNCATED, "the packet is shorter than its headers say")                            \
+  REASON(BAD_HEADER, "a header contradicts itself")                                          \
+  REASON(UNKNOWN_PROTOCOL, "neither IPv4 nor IPv6, or a transport the path does not carry")  \
+  REASON(FRAGMENT, "a fragment whose first fragment was not seen")                           \
+  REASON(SPOOFED_SOURCE, "the pod does not own the source address it used")                  \
+  REASON(UNKNOWN_TUNNEL_PEER, "the outer source is not the node that owns the inner source") \
+  REASON(LINK_LOCAL, "link-local and multicast traffic does not leave a pod")                \
+  REASON(UNRELATED_ICMP, "an ICMP error about a flow that was not seen")                     \
+  REASON(TUNNEL_FROM_POD, "a pod may not speak to the tunnel port")                          \
+  REASON(NO_SERVICE_PORT, "the service has no such port")                                    \
+  REASON(NO_BACKEND, "the service has no endpoint")                                          \
+  REASON(POLICY_EGRESS, "no egress rule of the source's policies allows it")                 \
+  REASON(POLICY_INGRESS, "no ingress rule of the destination's policies allows it")          \
+  REASON(NO_SUCH_POD, "the address is in a podCIDR of this node but no pod has it")          \
+  REASON(NO_ROUTE, "nothing here leads to the destination")                                  \
+  REASON(TTL_EXPIRED, "TTL or hop limit ran out")                                            \
+  REASON(NO_MASQUERADE_PORT, "every masquerade port to that destination is taken")           \
+  REASON(TOO_BIG, "larger than the path to its destination carries")                         \
+  REASON(NO_ROOM, "no room in the packet's buffer for the tunnel header")                    \
   REASON(NOT_CONFIGURED, "the agent has not programmed this node yet")
 
 enum drop_reason {
 #define REASON(name, text) DROP_##name,
   THALWEG_DROP_REASONS(REASON)
 #undef REASON
-  DROP_REASONS
+      DROP_REASONS
 };
 
 /* Row i of counters: packets and bytes dropped for reason i; row DROP_NONE counts what was let through. */
