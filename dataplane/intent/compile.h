@@ -30,7 +30,9 @@ struct Config {
   uint16_t mtu = 1450;  // largest inner packet, bytes
   uint32_t vni = 1;
   bool masquerade = true;
-  uint16_t masquerade_first = 50000, masquerade_last = 59999;
+  // Above what Linux gives its own sockets (net.ipv4.ip_local_port_range ends at 60999): the same 5-tuple
+  // cannot be both.
+  uint16_t masquerade_first = 61000, masquerade_last = 65535;
   std::vector<Cidr> service_cidrs;      // become ROUTE_SERVICE_CIDR rows
   std::vector<Cidr> external_ip_cidrs;  // the only spec.externalIPs served (CVE-2020-8554: empty serves none)
   bool operator==(const Config&) const = default;
