@@ -34,7 +34,7 @@ bool is_object_name(std::string_view name) {
 }
 
 std::string decode_name(const Field& field, std::string_view what) {
-  const std::string name = field.required_string();
+  std::string name = field.required_string();
   if (!field.failed() && !is_object_name(name)) field.fail_value(what);
   return name;
 }
