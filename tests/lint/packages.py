@@ -17,7 +17,7 @@ LIBRARIES = {
 # A program that scripts or tests run → its package.
 PROGRAMS = {
     "cmake": "cmake", "ctest": "cmake", "ninja": "ninja-build", "clang-16": "clang-16", "bpftool": "bpftool",
-    "clang-format-14": "clang-format-14", "clang-tidy-16": "clang-tidy-14", "ip": "iproute2", "bridge": "iproute2",
+    "clang-format-14": "clang-format-14", "clang-tidy-16": "clang-tidy-16", "ip": "iproute2", "bridge": "iproute2",
     "tc": "iproute2", "sysctl": "procps", "nsenter": "util-linux", "curl": "curl", "dig": "bind9-dnsutils", "nsd": "nsd",
     "openssl": "openssl", "ethtool": "ethtool", "python3": "python3", "ping": "iputils-ping", "git": "git",
 }
