@@ -1,6 +1,7 @@
 """What the demo shows: a row a check, with what was expected and what was seen."""
 
 import hashlib
+import os
 import signal
 import time
 
@@ -11,7 +12,7 @@ SPREAD = 24  # requests that must reach both of two backends: missing one by cha
 
 
 class Row:
-    def __init__(self, what, expected, seen, good):
+    def __init__(self, what, expected, seen, good):  # good: None where the check was skipped
         self.what, self.expected, self.seen, self.good = what, expected, seen, good
 
 
@@ -25,7 +26,7 @@ class Checks:
         for part in (self.pod_to_pod, self.services, self.outside, self.policy, self.policy_changed, self.load_balancer,
                      self.names, self.ingress, self.agent_killed):
             part()
-        return all(row.good for row in self.rows)
+        return all(row.good is not False for row in self.rows)
 
     # ---- how a check is said ----------------------------------------------------------------------------------
 
@@ -33,6 +34,10 @@ class Checks:
         row = Row(what, expected, " ".join(str(seen).split()), bool(good))
         self.rows.append(row)
         self.report(row)
+
+    def skip(self, what, why):
+        self.rows.append(Row(what, "", why, None))
+        self.report(self.rows[-1])
 
     def same(self, what, expected, seen):
         self.row(what, expected, seen, seen == expected)
@@ -128,6 +133,8 @@ class Checks:
         self.refused("policy restored denies stranger-1", "stranger-1", target)
 
     def load_balancer(self):
+        if not os.path.exists(f"{self.c.binaries}/thalweg-edge"):
+            return self.skip("LoadBalancer address through thalweg-edge", "thalweg-edge is not built: DPDK was not found")
         self.spread("LoadBalancer address through thalweg-edge", "out", f"http://{VIP}/")
 
     def dig(self, place, *query):

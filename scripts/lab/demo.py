@@ -24,8 +24,9 @@ The cluster stays up until ctrl-C. In another terminal, as root:
 
 
 def paint(good):
-    mark = "ok  " if good else "FAIL"
-    return mark if not sys.stdout.isatty() else f"\033[{32 if good else 31}m{mark}\033[0m"
+    mark = {True: "ok  ", False: "FAIL", None: "SKIP"}[good]
+    colour = {True: 32, False: 31, None: 33}[good]
+    return mark if not sys.stdout.isatty() else f"\033[{colour}m{mark}\033[0m"
 
 
 def clip(text, width):
@@ -33,7 +34,7 @@ def clip(text, width):
 
 
 def print_row(row):
-    seen = clip(row.seen, 70) if row.good else row.seen
+    seen = row.seen if row.good is False else clip(row.seen, 70)
     print(f"  {paint(row.good)}  {row.what:<48}  {clip(row.expected, 44):<44}  {seen}", flush=True)
 
 
