@@ -12,7 +12,7 @@ namespace {
 
 using namespace dataplane::dpdk;
 
-__u64 still(void*) { return 1'000'000'000'000; }
+__u64 read_clock(void* now_ns) { return *static_cast<__u64*>(now_ns); }
 
 class DpdkEngine : public Engine {
  public:
@@ -39,7 +39,7 @@ class DpdkEngine : public Engine {
     for (size_t from = 0; from < ports_.size(); ++from)
       config.ports.push_back({ports_[from].id(), static_cast<origin>(from), 1});
     worker_ = TRY(Worker::create(config, *pool_));
-    native_set_clock(&worker_->engine(), still, nullptr);
+    native_set_clock(&worker_->engine(), read_clock, &now_ns_);
     native_seed(&worker_->engine(), 1);
     worker_->tap([this](const native_outcome& out, ConstFrame frame) {
       ++tapped_;
@@ -47,6 +47,12 @@ class DpdkEngine : public Engine {
                out.verdict == REDIRECT ? static_cast<hop_kind>(out.hop.kind) : HOP_NONE,
                Bytes(frame.begin(), frame.end())};
     });
+    return {};
+  }
+
+  bool can_wait() const override { return true; }
+  Result<> advance(uint32_t seconds) override {
+    now_ns_ += seconds * 1'000'000'000ull;
     return {};
   }
 
@@ -64,6 +70,7 @@ class DpdkEngine : public Engine {
   Pool* pool_ = nullptr;
   std::vector<MemoryPort> ports_;
   std::unique_ptr<Worker> worker_;
+  __u64 now_ns_ = 1'000'000'000'000;
   Seen seen_;
   int tapped_ = 0;
 };

@@ -41,6 +41,16 @@ Expected pass(const Bytes& out) { return {PASS, DROP_NONE, HOP_NONE, out}; }
 Expected dropped(drop_reason reason) { return {DROP, reason, HOP_NONE, {}}; }
 Expected redirected(hop_kind hop, const Bytes& out) { return {REDIRECT, DROP_NONE, hop, out}; }
 
+std::string why_not(const Engine& engine, const Case& one) {
+  for (const Step& step : one.steps) {
+    if (step.after_s && !engine.can_wait()) return engine.name() + " cannot let time pass";
+    if (!engine.can_take(step.in)) return engine.name() + " cannot be given such a frame";
+    if (!engine.can_drop_for(step.expected.reason))
+      return engine.name() + " cannot be brought to drop for this";
+  }
+  return "";
+}
+
 std::string run_case(Engine& engine, const Case& one, std::vector<Seen>* seen) {
   const auto put_all = [&](const Rows& rows) -> Result<> {
     for (const PutRow& row : rows) TRY(engine.put(row.table, row.key, row.value));
@@ -52,6 +62,8 @@ std::string run_case(Engine& engine, const Case& one, std::vector<Seen>* seen) {
   for (size_t i = 0; i < one.steps.size(); ++i) {
     const Step& step = one.steps[i];
     if (const auto done = put_all(step.before); !done) return done.error().message;
+    if (step.after_s)
+      if (const auto done = engine.advance(step.after_s); !done) return done.error().message;
     const auto out = engine.run(step.from, step.in, step.headroom);
     if (!out) return out.error().message;
     if (seen) seen->push_back(*out);

@@ -29,6 +29,7 @@ struct Step {
   Expected expected;
   Rows before = {};  // what changes in the tables before this packet
   uint32_t headroom = 128;
+  uint32_t after_s = 0;  // how long nothing happens before this packet
 };
 
 struct Case {
@@ -38,6 +39,9 @@ struct Case {
 };
 
 const std::vector<Case>& cases();
+
+// Why an engine cannot run a case; empty: it can.
+std::string why_not(const Engine& engine, const Case& one);
 
 // Runs a case on an engine. Empty: all as expected; else what differs, readable. `seen` gets what the engine
 // did.

@@ -2,45 +2,11 @@
 #include <netinet/in.h>
 
 #include "tests/packet/case.h"
-#include "tests/packet/frame.h"
+#include "tests/packet/case_frames.h"
 
 namespace thalweg::packet {
 
 namespace {
-
-// Who lives where (world.h): two pods here, one there, a stranger in the world.
-const std::string kPod = "198.51.100.10", kNeighbour = "198.51.100.11", kRemote = "198.51.100.70";
-const std::string kPod6 = "2001:db8:1::10", kRemote6 = "2001:db8:2::70";
-const std::string kWorld = "203.0.113.9", kWorld6 = "2001:db8:9::9";
-const std::string kVip = "203.0.113.130", kThis = "192.0.2.1", kOther = "192.0.2.2";
-
-Rows pods() { return node() + endpoint(kPod) + endpoint(kNeighbour, kOtherIfindex) + endpoint(kPod6); }
-
-// What a pod's veth carries to it.
-Frame delivered(Frame frame) {
-  frame.to_mac = kPodMac;
-  frame.from_mac = kVethMac;
-  frame.ttl--;
-  return frame;
-}
-Frame to_host(Frame frame) {
-  frame.to_mac = frame.from_mac = kHostMac;
-  return frame;
-}
-Frame routed(Frame frame) {
-  frame.ttl--;
-  return frame;
-}
-Frame answer(const Frame& frame) {
-  Frame back = frame;
-  std::swap(back.from, back.to);
-  if (frame.protocol == kTcp || frame.protocol == kUdp) std::swap(back.from_port, back.to_port);
-  back.tcp_flags = kSyn | kAck;
-  back.icmp_type = 0;
-  return back;
-}
-Bytes by_tunnel(const Frame& inner) { return Tunnel{kThis, kOther}.around(inner.bytes()); }
-Bytes from_tunnel(const Frame& inner) { return Tunnel{kOther, kThis}.around(inner.bytes()); }
 
 // ---- parsing ---------------------------------------------------------------------------------------------
 
@@ -438,6 +404,8 @@ std::vector<Case> all() {
   std::vector<Case> out;
   for (const auto part : {parsing, forwarding, spoofing, services, masquerade, policies, icmp_errors})
     part(out);
+  for (Case& more : hostile_cases()) out.push_back(std::move(more));
+  for (Case& more : lasting_cases()) out.push_back(std::move(more));
   return out;
 }
 

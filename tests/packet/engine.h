@@ -30,6 +30,9 @@ class Engine {
   // Runs a fresh packet that came in on interface 1 (the loopback device of the kernel's BPF_PROG_TEST_RUN).
   // `headroom` is what the buffer has in front; engines that cannot choose it ignore it.
   virtual Result<Seen> run(origin from, const Bytes& packet, uint32_t headroom) = 0;
+  // Lets time pass without packets. Only where the clock is the engine's own: see can_wait().
+  virtual Result<> advance(uint32_t) { return fail("not supported: the clock of {} is not ours", name()); }
+  virtual bool can_wait() const { return false; }
   // False for what this engine cannot be given (BPF_PROG_TEST_RUN refuses frames without a whole IP header).
   virtual bool can_take(const Bytes&) const { return true; }
   // False where this engine cannot come to that drop (the kernel always finds headroom).

@@ -8,7 +8,7 @@ namespace thalweg::packet {
 
 namespace {
 
-__u64 still(void*) { return 1'000'000'000'000; }
+__u64 read_clock(void* now_ns) { return *static_cast<__u64*>(now_ns); }
 
 class NativeEngine : public Engine {
  public:
@@ -28,6 +28,12 @@ class NativeEngine : public Engine {
     return {};
   }
 
+  bool can_wait() const override { return true; }
+  Result<> advance(uint32_t seconds) override {
+    now_ns_ += seconds * 1'000'000'000ull;
+    return {};
+  }
+
   Result<Seen> run(origin from, const Bytes& packet, uint32_t headroom) override {
     const std::unique_ptr<uint8_t[]> buffer(new uint8_t[headroom + packet.size()]);
     std::memset(buffer.get(), 0xee, headroom);
@@ -43,9 +49,10 @@ class NativeEngine : public Engine {
  private:
   void start() {
     engine_ = native_new();
-    native_set_clock(engine_, still, nullptr);
+    native_set_clock(engine_, read_clock, &now_ns_);
     native_seed(engine_, 1);
   }
+  __u64 now_ns_ = 1'000'000'000'000;
   native* engine_ = nullptr;
 };
 

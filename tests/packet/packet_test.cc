@@ -21,9 +21,7 @@ TEST_P(PacketCase, KernelDoesTheSame) {
   static const auto kernel = kernel_engine();
   if (!kernel) GTEST_SKIP() << kernel.error().message;
   const Case& one = cases()[GetParam()];
-  for (const Step& step : one.steps)
-    if (!(*kernel)->can_take(step.in) || !(*kernel)->can_drop_for(step.expected.reason))
-      GTEST_SKIP() << "the kernel cannot be brought to this: " << one.name;
+  if (const std::string why = why_not(**kernel, one); !why.empty()) GTEST_SKIP() << why << ": " << one.name;
   std::vector<Seen> theirs, ours;
   ASSERT_EQ(run_case(**kernel, one, &theirs), "") << one.name;
   run_case(*native_engine(), one, &ours);
