@@ -16,8 +16,6 @@ namespace thalweg::kube {
 namespace {
 
 constexpr size_t kMaxFile = 4 << 20;
-constexpr const char* kCaFile = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
-constexpr const char* kTokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 Result<std::string> read_small_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -173,15 +171,15 @@ Result<ApiConfig> api_from_kubeconfig(const std::string& path) {
   return parse_kubeconfig(TRY(read_small_file(path)), path);
 }
 
-Result<ApiConfig> api_in_cluster() {
+Result<ApiConfig> api_in_cluster(const std::string& folder) {
   const char* host = std::getenv("KUBERNETES_SERVICE_HOST");
   const char* port = std::getenv("KUBERNETES_SERVICE_PORT");
   if (!host || !port) return fail("not in a cluster: KUBERNETES_SERVICE_HOST and _PORT are not set");
   ApiConfig config;
   config.host = config.server_name = host;
   config.port = port;
-  config.ca.file = kCaFile;
-  config.token.file = kTokenFile;
+  config.ca.file = folder + "/ca.crt";
+  config.token.file = folder + "/token";
   TRY(config.ca.read());
   TRY(config.token.read());
   return config;

@@ -40,8 +40,10 @@ struct ApiConfig {
 Result<ApiConfig> api_from_kubeconfig(const std::string& path);
 Result<ApiConfig> parse_kubeconfig(std::string_view text, const std::string& path);
 
-// KUBERNETES_SERVICE_HOST/PORT and the mounted service account.
-Result<ApiConfig> api_in_cluster();
+inline constexpr const char* kServiceAccount = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+// KUBERNETES_SERVICE_HOST/PORT and the service account mounted at that folder.
+Result<ApiConfig> api_in_cluster(const std::string& folder = kServiceAccount);
 
 // "unix:PATH" or "in-cluster".
 Result<ApiConfig> parse_api(std::string_view text);

@@ -63,6 +63,8 @@ struct Core : std::enable_shared_from_this<Core> {
     status.last_error = text;
     if (options.on_error) options.on_error(text);
   }
+  void lost(Kind kind, const std::string& text);
+  void found(Kind kind);
 
   asio::io_context& io;
   ApiSourceOptions options;
@@ -70,6 +72,7 @@ struct Core : std::enable_shared_from_this<Core> {
   bool stopped = false;
   Cluster cluster;
   std::set<Kind> listed;
+  std::set<Kind> away;  // kinds that cannot reach the server
   std::vector<ObjectRef> changed;
   bool flush_due = false;
   SourceStatus status;
@@ -98,6 +101,21 @@ void Core::flush() {
   status.synced = true;
   status.events += batch.size();
   on_change(cluster, batch);
+}
+
+// Every kind has a connection of its own; that all of them fail is one event.
+void Core::lost(Kind kind, const std::string& text) {
+  if (stopped) return;
+  ++status.errors;
+  status.last_error = text;
+  const bool first = away.empty();
+  away.insert(kind);
+  const auto& tell = options.on_away ? options.on_away : options.on_error;
+  if (first && tell) tell(text);
+}
+
+void Core::found(Kind kind) {
+  if (away.erase(kind) > 0 && away.empty() && !stopped && options.on_back) options.on_back();
 }
 
 // Runs the state machine of one kind over one connection.
@@ -148,6 +166,17 @@ class KindWatch : public std::enable_shared_from_this<KindWatch> {
   WatchNext failed(const std::string& why, int status = 0, std::optional<uint32_t> retry_after_s = {}) {
     const std::string text = fmt::format("{}: {}", kind_.plural, why);
     if (text != standing_error_) core_.report(text);
+    return give_up(text, status, retry_after_s);
+  }
+
+  // The server is away: nothing answers, or one that is still starting (503).
+  WatchNext lost(const std::string& why, int status = 0, std::optional<uint32_t> retry_after_s = {}) {
+    const std::string text = fmt::format("{}: {}", kind_.plural, why);
+    if (text != standing_error_ || !core_.away.contains(kind_.kind)) core_.lost(kind_.kind, text);
+    return give_up(text, status, retry_after_s);
+  }
+
+  WatchNext give_up(const std::string& text, int status, std::optional<uint32_t> retry_after_s) {
     standing_error_ = text;
     connection_.close();
     return feed(watch_input::Failed{status, retry_after_s});
@@ -171,15 +200,16 @@ class KindWatch : public std::enable_shared_from_this<KindWatch> {
     json::error_code error;
     const auto status = json::parse(body, error);
     std::string message = error ? "" : member_text(status, "message");
-    co_return failed(fmt::format("{} answered {} {}", core_.options.api.where(), response.status, message),
-                     response.status, response.retry_after_s);
+    const auto why = fmt::format("{} answered {} {}", core_.options.api.where(), response.status, message);
+    if (response.status == 503) co_return lost(why, response.status, response.retry_after_s);
+    co_return failed(why, response.status, response.retry_after_s);
   }
 
   asio::awaitable<WatchNext> fetch_page(watch_next::List list) {
     std::string query = fmt::format("limit={}", list.limit);
     if (!list.continue_token.empty()) query += "&continue=" + percent_encode(list.continue_token);
     auto response = co_await connection_.get(target(query));
-    if (!response) co_return failed(response.error().message);
+    if (!response) co_return lost(response.error().message);
     if (response->status != 200) {
       auto next = co_await refused(*response);
       co_return next;
@@ -187,10 +217,16 @@ class KindWatch : public std::enable_shared_from_this<KindWatch> {
     JsonStream stream(JsonStream::Shape::List, list_callbacks(), core_.options.limits);
     page_ = {};
     auto read = co_await read_all(stream, core_.options.list_idle_ms);
-    if (!read) co_return failed(read.error().message);
+    if (!read) co_return broken(read.error());
     if (!stream.at_end() || page_.resource_version.empty()) co_return failed("the list ended before its end");
     standing_error_.clear();
+    core_.found(kind_.kind);
     co_return feed(std::exchange(page_, {}));
+  }
+
+  // A body that could not be read, or was no JSON: the second is no outage.
+  WatchNext broken(const Error& error) {
+    return connection_.lost() ? lost(error.message) : failed(error.message);
   }
 
   // Until the body's end, a failure, or an event that ends the watch.
@@ -241,12 +277,13 @@ class KindWatch : public std::enable_shared_from_this<KindWatch> {
     const auto query = fmt::format("watch=1&allowWatchBookmarks=true&resourceVersion={}&timeoutSeconds={}",
                                    percent_encode(watch.resource_version), watch.timeout_s);
     auto response = co_await connection_.get(target(query));
-    if (!response) co_return failed(response.error().message);
+    if (!response) co_return lost(response.error().message);
     if (response->status != 200) {
       auto next = co_await refused(*response);
       co_return next;
     }
     feed(watch_input::Opened{});
+    core_.found(kind_.kind);
     const auto opened = Clock::now();
     JsonStream stream(JsonStream::Shape::Watch, watch_callbacks(), core_.options.limits);
     after_event_.reset();
@@ -256,7 +293,7 @@ class KindWatch : public std::enable_shared_from_this<KindWatch> {
       after_event_.reset();
       co_return next;
     }
-    if (!read) co_return failed(read.error().message);
+    if (!read) co_return broken(read.error());
     if (!stream.at_end()) co_return failed("the watch ended within an event");
     const auto open = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - opened);
     co_return feed(watch_input::Closed{static_cast<uint64_t>(open.count())});

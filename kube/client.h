@@ -27,6 +27,10 @@ struct ApiSourceOptions {
   uint32_t answer_ms = 60'000;
   uint32_t seed = 0;  // of the jitter; 0: a random one
   std::function<void(const std::string&)> on_error;
+  // Once an outage, however many kinds and tries it takes: when the first kind has lost the server, and when
+  // the last has it back. None: on_error is told of the first.
+  std::function<void(const std::string& why)> on_away;
+  std::function<void()> on_back;
 };
 
 std::unique_ptr<Source> make_api_source(asio::io_context& io, ApiSourceOptions options);

@@ -212,6 +212,7 @@ asio::awaitable<Result<std::string_view>> Connection::read_body(std::chrono::mil
   } else {
     got = co_await read_some(*std::get<std::unique_ptr<Secure>>(stream_));
   }
+  lost_ = !got;
   if (!got) close();
   if (got && got->empty()) reusable_ = parser_->keep_alive();
   co_return got;

@@ -35,6 +35,8 @@ class Connection {
   void close();
   // Closes for good: whatever waits fails, and so does every later get().
   void stop();
+  // The last read failed: the peer is gone or silent, whatever it had sent.
+  bool lost() const { return lost_; }
 
  private:
   using Plain = boost::beast::basic_stream<asio::generic::stream_protocol>;
@@ -61,6 +63,7 @@ class Connection {
   std::unique_ptr<asio::ip::tcp::resolver> resolver_;
   bool reusable_ = false;
   bool stopped_ = false;
+  bool lost_ = false;
   boost::beast::flat_buffer buffer_;
   std::optional<Parser> parser_;
   std::string last_token_;

@@ -114,7 +114,8 @@ class Session : public Client, public std::enable_shared_from_this<Session<Strea
       refusal = ApiRefusal{503, "ServiceUnavailable", "the objects are not all here yet", 1};
     } else {
       request_ = *parsed;
-      refusal = core_->tamper ? core_->tamper->refuse(request_) : std::nullopt;
+      if (core_->tamper) refusal = core_->tamper->admit(request[http::field::authorization]);
+      if (core_->tamper && !refusal) refusal = core_->tamper->refuse(request_);
       if (!refusal) refusal = too_old();
     }
     bool good = false;

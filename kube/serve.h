@@ -25,6 +25,7 @@ class Tamper {
     bool hang = false;     // after it: nothing more is ever sent
   };
   virtual ~Tamper() = default;
+  virtual std::optional<ApiRefusal> admit(std::string_view) { return std::nullopt; }  // Authorization
   virtual std::optional<ApiRefusal> refuse(const ListWatchRequest&) { return std::nullopt; }
   virtual std::string object(const ListWatchRequest&, std::string json) { return json; }
   // Parts of a body in order: events of a watch, or head, items and tail of a list.

@@ -44,10 +44,20 @@ Result<std::unique_ptr<Source>> make_source(asio::io_context& io, SourceOptions 
                       : !options.api.empty()      ? parse_api(options.api)
                                                   : api_in_cluster();
   if (!config) return std::unexpected(config.error());
-  return make_api_source(io, {.api = *config,
-                              .kinds = std::move(options.kinds),
-                              .user_agent = std::move(options.user_agent),
-                              .on_error = std::move(options.on_error)});
+  const std::string where = config->where();
+  return make_api_source(
+      io, {.api = *config,
+           .kinds = std::move(options.kinds),
+           .user_agent = std::move(options.user_agent),
+           .on_error = std::move(options.on_error),
+           .on_away =
+               [where](const std::string& why) {
+                 log::warn("objects away, the last ones stay", {{"where", where}, {"error", why}});
+               },
+           .on_back =
+               [where] {
+                 log::info("objects back", {{"where", where}});
+               }});
 }
 
 }  // namespace thalweg::kube

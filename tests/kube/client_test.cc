@@ -7,9 +7,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <random>
 
+#include "base/fd.h"
 #include "kube/manifests.h"
 #include "tests/support/api_server.h"
 
@@ -94,7 +96,8 @@ class Client {
 
 class EveryTransport : public testing::TestWithParam<Transport> {};
 INSTANTIATE_TEST_SUITE_P(Api, EveryTransport,
-                         testing::Values(Transport::Tls, Transport::Tcp, Transport::Unix));
+                         testing::Values(Transport::Tls, Transport::Tcp, Transport::Unix,
+                                         Transport::MutualTls));
 
 TEST_P(EveryTransport, ListsPagesAndWatches) {
   asio::io_context io;
@@ -259,6 +262,147 @@ TEST(Client, StopsAtOnceAndTellsNothingAfterwards) {
   client.until([&] { return server.stats().clients == 0; });
   EXPECT_THAT(client.changes, SizeIs(1));
   client.source.reset();
+}
+
+TEST(Client, WithoutItsCertificateItIsSentAway) {
+  asio::io_context io;
+  ApiServer server(io, Transport::MutualTls);
+  ApiServer stranger(io, Transport::MutualTls);
+  for (const bool with_a_strangers : {false, true}) {
+    auto config = server.config();
+    config.client_certificate = with_a_strangers ? stranger.config().client_certificate : Material{};
+    config.client_key = with_a_strangers ? stranger.config().client_key : Material{};
+    Client client(io, config, {Kind::Pod});
+    client.start();
+    client.until([&] { return !client.errors.empty(); });
+    EXPECT_THAT(client.changes, IsEmpty());
+  }
+  EXPECT_EQ(server.requests("list"), 0U);
+}
+
+void write_file(const std::string& path, const std::string& text) { std::ofstream(path) << text; }
+
+struct ScratchFolder {
+  ScratchFolder() { path = ::mkdtemp(path.data()); }
+  ~ScratchFolder() { std::filesystem::remove_all(path); }
+  std::string path = "/tmp/thalweg-client-XXXXXX";
+};
+
+TEST(Client, AReplacedTokenFileIsReadWithTheNextRequest) {
+  asio::io_context io;
+  ScratchFolder folder;
+  ApiServer server(io, Transport::Tls);
+  server.put(pod("a"));
+  server.demand_token("old");
+  auto config = server.config();
+  config.token.file = folder.path + "/token";
+  write_file(config.token.file, "old\n");
+  Client client(io, config, {Kind::Pod});
+  client.start();
+  client.until_synced();
+  server.demand_token("new");
+  server.drop_clients();
+  client.until([&] { return server.requests("unauthorized") > 0; });
+  client.until([&] { return testing::Value(client.errors, Contains(HasSubstr("answered 401"))); });
+  write_file(config.token.file, "new\n");
+  server.put(pod("b"));
+  client.until([&] { return pods_of(client.cluster).size() == 2; });
+}
+
+TEST(Client, InAClusterTheMountedServiceAccountIsUsed) {
+  asio::io_context io;
+  ScratchFolder folder;
+  ApiServer server(io, Transport::Tls);
+  server.put(pod("a"));
+  server.demand_token("mounted");
+  ::setenv("KUBERNETES_SERVICE_HOST", server.config().host.c_str(), 1);
+  ::setenv("KUBERNETES_SERVICE_PORT", server.config().port.c_str(), 1);
+  EXPECT_THAT(api_in_cluster(folder.path).error().message, HasSubstr(folder.path + "/ca.crt"));
+  write_file(folder.path + "/ca.crt", server.ca_pem());
+  write_file(folder.path + "/token", "mounted");
+  const auto config = api_in_cluster(folder.path);
+  ::unsetenv("KUBERNETES_SERVICE_HOST");
+  ASSERT_TRUE(config) << config.error().message;
+  Client client(io, *config, {Kind::Pod});
+  client.start();
+  client.until_synced();
+  EXPECT_THAT(client.errors, IsEmpty());
+  EXPECT_FALSE(api_in_cluster(folder.path)) << "without the environment";
+}
+
+TEST(Client, AnOutageAndItsEndAreOneLineEachForAllKinds) {
+  asio::io_context io;
+  auto server = std::make_unique<ApiServer>(io, Transport::Unix);
+  server->put(pod("a"));
+  auto config = server->config();
+  Client client(io, config, {Kind::Node, Kind::Pod, Kind::Service});
+  std::vector<std::string> lines;
+  client.options.on_away = [&](const std::string& why) { lines.push_back("away " + why); };
+  client.options.on_back = [&] { lines.emplace_back("back"); };
+  client.start();
+  client.until_synced();
+  client.until([&] { return server->stats().watches == 3; });
+  server->drop_clients();
+  server->stop();
+  client.until([&] { return client.source->status().errors >= 3; });
+  EXPECT_THAT(lines, ElementsAre(HasSubstr("away ")));
+  ApiServer again(io, Transport::Unix);
+  for (const char* name : {"x", "y", "b"}) again.put(pod(name));
+  ASSERT_EQ(::symlink(again.config().unix_path.c_str(), config.unix_path.c_str()), 0);
+  client.until([&] { return lines.size() >= 2 && pods_of(client.cluster).contains("default/b"); });
+  EXPECT_THAT(lines, ElementsAre(HasSubstr("away "), "back"));
+  EXPECT_THAT(client.errors, IsEmpty());
+  ::unlink(config.unix_path.c_str());
+}
+
+// A listening socket nobody accepts on: how often somebody dialled stands in its backlog.
+struct Dialled {
+  explicit Dialled(ApiConfig& config) {
+    sockaddr_in any{
+        .sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
+    socklen_t length = sizeof any;
+    ::bind(socket.get(), reinterpret_cast<sockaddr*>(&any), length);
+    ::listen(socket.get(), 16);
+    ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&any), &length);
+    config.host = "127.0.0.1";
+    config.port = std::to_string(ntohs(any.sin_port));
+  }
+  Fd take() { return Fd(::accept4(socket.get(), nullptr, nullptr, SOCK_CLOEXEC)); }
+  Fd socket{::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
+};
+
+TEST(Client, StoppedWhileReconnectingItDialsNoMore) {
+  for (const bool within_the_handshake : {true, false}) {
+    asio::io_context io;
+    ApiConfig config;
+    Dialled dialled(config);
+    Client client(io, config, {Kind::Pod});
+    client.options.watch.backoff_first_ms = client.options.watch.backoff_max_ms = 5000;
+    client.start();
+    Fd first;
+    client.until([&] { return (first = dialled.take()).get() >= 0; });
+    if (!within_the_handshake) {  // then between two tries
+      first = Fd();
+      client.until([&] { return !client.errors.empty(); });
+    }
+    client.source->stop();
+    io.restart();
+    io.run();  // ends: nothing waits any more
+    EXPECT_LT(dialled.take().get(), 0);
+    EXPECT_THAT(client.changes, IsEmpty());
+  }
+}
+
+TEST(Client, AListOfTwentyThousandIsOneRequest) {
+  asio::io_context io;
+  ApiServer server(io, Transport::Unix);
+  for (int i = 0; i < 20'000; ++i) server.put(pod(fmt::format("p{}", i)));
+  Client client(io, server.config(), {Kind::Pod});
+  client.options.watch.page_size = 30'000;
+  client.start();
+  client.until_synced();
+  EXPECT_EQ(server.requests("list"), 1U);
+  EXPECT_EQ(pods_of(client.cluster), pods_of(server.cluster()));
 }
 
 // Random changes under random misbehaviour: in the end the two are the same.

@@ -5,6 +5,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 namespace json = boost::json;
 
@@ -94,6 +95,28 @@ TEST(JsonStream, GarbageFails) {
   const std::string deep = "{\"items\":[" + std::string(1000, '[');
   EXPECT_FALSE(cut(Shape::List, deep, 100).good);
   EXPECT_FALSE(cut(Shape::List, "{\"items\":[{}", 3).at_end) << "cut off";
+}
+
+// What is held at a time is a piece, however long the list: 20,000 objects of a kilobyte, 20 MB in all.
+TEST(JsonStream, AListOfTwentyThousandIsNeverOneDocument) {
+  const size_t before = ::mallinfo2().uordblks;
+  if (before == 0) GTEST_SKIP() << "this allocator does not say how much is in use";
+  size_t pieces = 0, most = 0;
+  JsonStream stream(JsonStream::Shape::List, {.piece =
+                                                  [&](std::string_view member, json::value) {
+                                                    pieces += member == "items";
+                                                    most = std::max(most, ::mallinfo2().uordblks);
+                                                  },
+                                              .oversized = {},
+                                              .end = {}});
+  ASSERT_TRUE(stream.write(R"({"kind":"PodList","metadata":{"resourceVersion":"7"},"items":[)"));
+  const std::string item =
+      R"({"metadata":{"name":"p","annotations":{"a":")" + std::string(1000, 'x') + R"("}}})";
+  for (int i = 0; i < 20'000; ++i) ASSERT_TRUE(stream.write((i ? "," : "") + item));
+  ASSERT_TRUE(stream.write("]}"));
+  EXPECT_TRUE(stream.at_end());
+  EXPECT_EQ(pieces, 20'000U);
+  EXPECT_LT(most - before, 256U << 10);
 }
 
 }  // namespace

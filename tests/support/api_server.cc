@@ -58,10 +58,14 @@ SelfSigned make_self_signed() {
           })};
 }
 
-std::shared_ptr<asio::ssl::context> server_tls(const SelfSigned& own) {
+// client: whose certificate is demanded; none: nobody's is.
+std::shared_ptr<asio::ssl::context> server_tls(const SelfSigned& own, const std::string& client) {
   auto context = std::make_shared<asio::ssl::context>(asio::ssl::context::tls_server);
   context->use_certificate_chain(asio::buffer(own.certificate));
   context->use_private_key(asio::buffer(own.key), asio::ssl::context::pem);
+  if (client.empty()) return context;
+  context->set_verify_mode(asio::ssl::verify_peer | asio::ssl::verify_fail_if_no_peer_cert);
+  context->add_certificate_authority(asio::buffer(client));
   return context;
 }
 
@@ -71,6 +75,13 @@ class Mischief : public Tamper {
   std::mt19937 random;
   std::map<std::string, size_t> requests;
   size_t count = 0;
+  std::string token;  // demanded; empty: none is
+
+  std::optional<ApiRefusal> admit(std::string_view authorization) override {
+    if (token.empty() || authorization == "Bearer " + token) return std::nullopt;
+    ++requests["unauthorized"];
+    return ApiRefusal{401, "Unauthorized", "Unauthorized", {}};
+  }
 
   std::optional<ApiRefusal> refuse(const ListWatchRequest& request) override {
     ++requests[request.watch ? "watch" : "list"];
@@ -175,12 +186,17 @@ struct ApiServer::Impl {
 ApiServer::ApiServer(asio::io_context& io, Transport transport, RelayOptions options)
     : impl_(std::make_unique<Impl>()) {
   Fd socket = listen_socket(transport, impl_->config);
-  impl_->config.tls = transport == Transport::Tls;
+  impl_->config.tls = transport == Transport::Tls || transport == Transport::MutualTls;
   std::shared_ptr<asio::ssl::context> tls;
   if (impl_->config.tls) {
     impl_->own = make_self_signed();
     impl_->config.ca.data = impl_->own.certificate;
-    tls = server_tls(impl_->own);
+    if (transport == Transport::MutualTls) {
+      const SelfSigned client = make_self_signed();
+      impl_->config.client_certificate.data = client.certificate;
+      impl_->config.client_key.data = client.key;
+    }
+    tls = server_tls(impl_->own, impl_->config.client_certificate.data);
   }
   impl_->server =
       std::make_unique<ListWatchServer>(io, std::move(socket), tls, options, 1000, impl_->mischief);
@@ -208,6 +224,8 @@ void ApiServer::misbehave(const Misbehaviour& how, uint32_t seed) {
   impl_->mischief->how = how;
   impl_->mischief->random.seed(seed);
 }
+
+void ApiServer::demand_token(const std::string& token) { impl_->mischief->token = token; }
 
 void ApiServer::forget_history() {
   impl_->server->history().forget();

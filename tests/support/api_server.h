@@ -29,7 +29,7 @@ struct Misbehaviour {
   int hang = 0;        // a watch goes silent for ever
 };
 
-enum class Transport { Tls, Tcp, Unix };
+enum class Transport { Tls, Tcp, Unix, MutualTls };  // MutualTls: config() has the client's certificate
 
 class ApiServer {
  public:
@@ -41,6 +41,8 @@ class ApiServer {
   const Cluster& cluster() const;
 
   void misbehave(const Misbehaviour& how, uint32_t seed);
+  // From now on every request must carry this bearer token; others are answered 401.
+  void demand_token(const std::string& token);
   void behave() { misbehave({}, 0); }
   // Every version handed out so far is too old from now on.
   void forget_history();
@@ -49,7 +51,7 @@ class ApiServer {
   ApiConfig config() const;  // how to reach it
   const std::string& ca_pem() const;
   RelayStats stats() const;
-  // How often a request of that kind came: "list", "watch".
+  // How often a request of that kind came: "list", "watch", "unauthorized".
   size_t requests(const std::string& what) const;
   size_t misdeeds() const;  // how often it did misbehave
   void stop();
