@@ -1,11 +1,61 @@
 // The multi-call binary: the name it is called by (a hard link in the CNI bin directory) picks the plugin.
+#include <unistd.h>
+
 #include <cstdio>
+#include <cstdlib>
 #include <string_view>
 
 #include "cni-plugins/plugins.h"
 
-int main(int, char** argv) {
+namespace {
+
+constexpr const char* kHelp = R"(NAME
+    thalweg-cni - the CNI plugins of Thalweg, in one program
+
+SYNOPSIS
+    CNI_COMMAND=VERB CNI_... thalweg-cni < CONFIGURATION
+
+DESCRIPTION
+    Called by a container runtime, by the CNI specification (0.3.0 to 1.1.0):
+    what to do stands in the environment, the network configuration on standard
+    input, the result or an error object goes to standard output. The name it is
+    called by picks the plugin:
+
+    thalweg-cni   the cluster's network: asks thalwegd over its socket
+    loopback      sets lo up in the pod's network namespace
+
+    The verbs are ADD, DEL, CHECK, GC, STATUS and VERSION.
+
+OPTIONS
+    Only without CNI_COMMAND:
+    --help, -h    print this text
+    --version     print the version
+    --completion bash
+                  print a completion script for bash: source it, or install it
+
+CONFIGURATION
+    agentSocket   path of the agent's socket (/run/thalweg/agent.sock)
+
+EXIT STATUS
+    0 done   1 failed: the error object says why   2 bad usage
+)";
+constexpr const char* kCompletion = "complete -W '--help -h --version --completion' thalweg-cni\n";
+
+// Somebody typed it: a runtime always sets CNI_COMMAND.
+int run_typed(std::string_view flag, std::string_view value) {
+  if (flag == "--help" || flag == "-h") return std::fputs(kHelp, stdout) < 0;
+  if (flag == "--version") return std::printf("thalweg-cni %s\n", THALWEG_VERSION) < 0;
+  if (flag == "--completion" && value == "bash") return std::fputs(kCompletion, stdout) < 0;
+  std::fprintf(stderr, "thalweg-cni: %s: unknown option\nTry 'thalweg-cni --help'.\n", flag.data());
+  return 2;
+}
+
+}  // namespace
+
+int main(int count, char** argv) {
   using namespace thalweg::cni;
+  if (count > 1 && std::getenv("CNI_COMMAND") == nullptr) return run_typed(argv[1], count > 2 ? argv[2] : "");
+  if (isatty(STDIN_FILENO) && std::getenv("CNI_COMMAND") == nullptr) return run_typed("--help", "");
   std::string_view name = argv[0] ? argv[0] : "";
   name.remove_prefix(name.rfind('/') + 1);
   if (name == "loopback") return run_process(loopback_plugin());
