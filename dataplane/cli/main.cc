@@ -67,8 +67,9 @@ void print_status(const json::object& status) {
     if (const std::string error = text(from, "lastError"); !error.empty())
       fmt::print("{:<12}{}\n", "last error", error);
   }
-  fmt::print("{:<12}{} rows repaired, {} rows written, {} failures\n", "drift", text(status, "driftRepaired"),
-             text(status, "changesApplied"), text(status, "applyErrors"));
+  if (status.contains("driftRepaired"))
+    fmt::print("{:<12}{} rows repaired, {} rows written, {} failures\n", "drift",
+               text(status, "driftRepaired"), text(status, "changesApplied"), text(status, "applyErrors"));
   if (const json::value* features = status.if_contains("features");
       features != nullptr && features->is_object())
     each_line(features->as_object(), "missing", "lacks");
@@ -155,7 +156,16 @@ int complain(const Given& given, const Error& error) {
   return error.code == EINVAL || error.code == 0 ? usage(error.message) : unreachable(given, error.message);
 }
 
+// The edge decides nothing by policy, and its table of endpoints is another: it is not asked why.
+bool is_edge(const Given& given) {
+  const auto reply = get(given, "/v1/status");
+  boost::system::error_code error;
+  const json::value value = reply ? json::parse(reply->body, error) : json::value();
+  return value.is_object() && text(value.as_object(), "program") == "thalweg-edge";
+}
+
 int explain(const Given& given) {
+  if (is_edge(given)) return usage(given.socket + " is thalweg-edge's: why asks a node's agent");
   const auto port = parse_port(given.port);
   if (!port) return usage(port.error().message);
   const auto sources = resolve(given, given.source);
@@ -184,7 +194,8 @@ int main(int argc, char** argv) {
   using namespace thalweg;
   cli::Given given;
   Flags flags("thalweg", "asks a node of Thalweg what it does and why");
-  flags.add("--socket", given.socket, "the agent's socket", {.is_path = true});
+  flags.add("--socket", given.socket, "the agent's socket; status also reads thalweg-edge's edge.sock",
+            {.is_path = true});
   Flags& status = flags.command("status", "sync, tables, programs, drops");
   status.add("--json", given.json, "as the agent says it");
   Flags& why =
