@@ -78,7 +78,7 @@ Result<HttpReply> receive(int fd, bool head, Clock::time_point deadline) {
     }
     if (n == 0) {
       const bool answered = parser.is_header_done();
-      parser.put_eof(code);
+      if (answered) parser.put_eof(code);  // Beast asserts that it has been given something
       if (!answered || code || !parser.is_done()) return fail("the answer ends early");
       break;
     }

@@ -43,13 +43,12 @@ bool is_first(const addr& a, uint16_t a_port, const addr& b, uint16_t b_port) {
 
 Backends::Backends(const Intent& intent) {
   for (const auto& [key, value] : intent.services) services_[key];
-  for (const auto& [key, value] : intent.backends)
-    services_[key.service].insert({value.address, value.port, 0});
+  for (const auto& [key, value] : intent.backends) services_[key.service].insert(value);
 }
 
 bool Backends::has(const service_key& service, const addr& address, uint16_t port) const {
   const auto found = services_.find(service);
-  return found != services_.end() && found->second.contains({address, port, 0});
+  return found != services_.end() && found->second.contains(backend{address, port, {}});
 }
 
 FlowEnd flow_end(const flow_key& key, const flow& value, const Backends& backends, uint64_t now_ns) {

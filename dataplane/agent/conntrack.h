@@ -33,12 +33,9 @@ class Backends {
   bool has(const service_key& service, const addr& address, uint16_t port) const;
 
  private:
-  struct Target {
-    addr address;
-    uint16_t port;
-    uint16_t pad;
-  };
-  std::unordered_map<service_key, std::unordered_set<Target, RowHash, RowEqual>, RowHash, RowEqual> services_;
+  // Rows are hashed byte by byte: only the structs of bpf/abi.h have no padding between theirs.
+  std::unordered_map<service_key, std::unordered_set<backend, RowHash, RowEqual>, RowHash, RowEqual>
+      services_;
 };
 
 enum class FlowEnd : uint8_t { None, Expired, BackendGone };
