@@ -112,21 +112,31 @@ struct service_key {
   __u8 pad[5];
 };
 
+/* For whom a service's endpoints are chosen: internalTrafficPolicy rules the first, externalTrafficPolicy the
+ * second. */
+enum audience { INSIDE = 0, OUTSIDE };
+
 struct service {
-  __u32 backends;   /* slots 0 … backends-1 exist in the table backends */
-  __u32 affinity_s; /* ClientIP affinity timeout, seconds; 0: none */
-  __u32 flags;      /* SERVICE_* */
+  __u32 backends[2]; /* by audience: slots 0 … n-1 exist in the table backends */
+  __u32 affinity_s;  /* ClientIP affinity timeout, seconds; 0: none */
+  __u32 flags;       /* SERVICE_* */
+  __u32 maglev;      /* entries of the lookup table for outside traffic, a prime; 0: none, choose by random */
   __u32 pad;
 };
 #define SERVICE_CLUSTER_IP    1u
 #define SERVICE_NODE_PORT     2u
 #define SERVICE_LOAD_BALANCER 4u
 #define SERVICE_EXTERNAL_IP   8u
+#define SERVICE_APART         16u  /* the outside has slots of its own; otherwise it uses the inside's */
+#define SERVICE_INSIDE_LOCAL  32u  /* internalTrafficPolicy: Local. Without an endpoint: drop, not reject */
+#define SERVICE_OUTSIDE_LOCAL 64u  /* externalTrafficPolicy: Local; the client's address is kept */
+#define SERVICE_SOURCE_RANGES 128u /* only clients in the table source_ranges */
+#define SERVICE_DSR           256u /* the backend's node answers outside clients itself */
 
 struct backend_key {
   struct service_key service;
   __u32 slot;
-  __u32 pad;
+  __u32 audience; /* enum audience */
 };
 
 struct backend {
@@ -134,6 +144,52 @@ struct backend {
   __u16 port; /* network order */
   __u8 pad[6];
 };
+
+/* That a backend serves: asked for flows which outlive a change (UDP) and clients which come back (affinity).
+ * Only services with UDP or affinity have these rows. */
+struct member_key {
+  struct service_key service;
+  struct addr address;
+  __u16 port;    /* network order */
+  __u8 audience; /* enum audience */
+  __u8 pad[5];
+};
+
+/* Maglev (Eisenbud et al., NSDI 2016): position → slot, in rows of MAGLEV_ROW positions. */
+#define MAGLEV_ROW 64u
+struct maglev_key {
+  struct service_key service;
+  __u32 row; /* positions row * MAGLEV_ROW … */
+  __u32 pad;
+};
+struct maglev_row {
+  __u16 slots[MAGLEV_ROW];
+};
+
+/* loadBalancerSourceRanges: longest prefix over the bytes after prefixlen. */
+struct source_range_key {
+  __u32 prefixlen; /* SOURCE_RANGE_BITS + the client prefix's length (an IPv4 /24 is 120) */
+  __u16 port;      /* network order */
+  __u8 protocol;
+  __u8 pad;
+  struct addr address; /* the service's */
+  struct addr client;
+};
+#define SOURCE_RANGE_BITS 160u
+
+struct affinity_key {
+  struct service_key service;
+  struct addr client;
+};
+
+struct affinity {
+  __u64 last_seen_ns;
+  struct backend backend;
+};
+
+/* UDP flows look whether the row of their backend has changed; then whether it still serves. Many backends
+ * share a row. */
+#define MOVED_ROWS 1024u
 
 /* ---- flows: the path's memory of its decisions -------------------------------------------------------- */
 
@@ -176,8 +232,8 @@ struct flow {
   __u32 rule;         /* id of the rule that allowed it; 0: no policy applied */
   __u32 flags;        /* FLOW_* */
   struct tuple to;
-  __u32 tcp; /* what the TCP handshake has shown so far: FLOW_TCP_* */
-  __u32 pad;
+  __u32 tcp;   /* what the TCP handshake has shown so far: FLOW_TCP_* */
+  __u32 moved; /* UDP with NAT: what the row of its backend in the table moved said when it was decided */
   struct hop hops[2]; /* [0] for packets from side a, [1] from side b; HOP_NONE: not decided yet */
   __u32 arrived[2];   /* the way by which each side was last checked to own its source address */
 };
@@ -188,6 +244,23 @@ struct flow {
 #define FLOW_TCP_SYN      1u /* seen from the opener */
 #define FLOW_TCP_ANSWERED 2u /* the other side has sent something */
 #define FLOW_TCP_CLOSING  4u /* FIN or RST seen */
+
+/* A datagram's first fragment tells the ports to those that follow (RFC 791 §3.2, RFC 8200 §4.5). */
+struct fragment_key {
+  struct addr source;
+  struct addr destination;
+  __u32 id;  /* as the header has it */
+  __u32 way; /* by which it came (2_flow.h): another way is another datagram */
+  __u8 protocol;
+  __u8 pad[7];
+};
+
+struct fragment {
+  __u64 seen_ns;
+  __u16 source_port; /* network order */
+  __u16 destination_port;
+  __u32 pad;
+};
 
 /* ---- sockets: what connect() and sendmsg() were told, so that getpeername() and recvmsg() tell it back --
  */

@@ -46,8 +46,8 @@ static __always_inline const struct backend* choose(struct bpf_sock_addr* ctx,
   const struct service* service = bpf_map_lookup_elem(&tw_services, asked);
   if (!service) return 0;
   *refused = 1;
-  if (!service->backends) return 0;
-  struct backend_key slot = {.service = *asked, .slot = bpf_get_prandom_u32() % service->backends};
+  if (!service->backends[INSIDE]) return 0;
+  struct backend_key slot = {.service = *asked, .slot = bpf_get_prandom_u32() % service->backends[INSIDE]};
   const struct backend* backend = bpf_map_lookup_elem(&tw_backends, &slot);
   if (!backend) return 0;
   *refused = 0;

@@ -13,8 +13,12 @@ static __always_inline _Bool is_from_outside(const struct pkt* p) {
 
 static __always_inline enum verdict choose_backend(struct pkt* p, const struct service_key* key,
                                                    const struct service* service) {
-  if (!service->backends) return drop(p, DROP_NO_BACKEND);
-  struct backend_key slot = {.service = *key, .slot = random32(p) % service->backends};
+  const __u32 backends = service->backends[is_from_outside(p)];
+  if (!backends) return drop(p, DROP_NO_BACKEND);
+  struct backend_key slot = {
+      .service = *key,
+      .slot = random32(p) % backends,
+      .audience = is_from_outside(p) && service->flags & SERVICE_APART ? OUTSIDE : INSIDE};
   const struct backend* backend = lookup(p, backends, &slot);
   if (!backend) return drop(p, DROP_NO_BACKEND);
   p->to.destination = backend->address;

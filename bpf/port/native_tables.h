@@ -7,17 +7,19 @@
 
 enum table_kind { ARRAY, HASH, LPM, LRU, PERCPU_ARRAY };
 
+#define LONGEST_PREFIX 288u /* bits, of all LPM tables: source_ranges */
+
 struct table {
   enum table_kind kind;
   __u32 key_size, value_size;
-  __u32 bound;        /* most rows, as maps.def says */
-  __u32 rows;         /* of arrays: always the bound */
-  __u32 slots;        /* a power of two; grows with the rows. Arrays: the bound */
-  __u32 hand;         /* LRU: where the search for a victim goes on */
-  __u32 tick;         /* LRU: counts uses */
-  __u32 lengths[129]; /* LPM: how many rows have each prefix length */
-  __u8* used;         /* a slot: 0 free, 1 taken */
-  __u32* age;         /* LRU: the tick of its last use */
+  __u32 bound;                       /* most rows, as maps.def says */
+  __u32 rows;                        /* of arrays: always the bound */
+  __u32 slots;                       /* a power of two; grows with the rows. Arrays: the bound */
+  __u32 hand;                        /* LRU: where the search for a victim goes on */
+  __u32 tick;                        /* LRU: counts uses */
+  __u32 lengths[LONGEST_PREFIX + 1]; /* LPM: how many rows have each prefix length */
+  __u8* used;                        /* a slot: 0 free, 1 taken */
+  __u32* age;                        /* LRU: the tick of its last use */
   __u8 *keys, *values;
 };
 

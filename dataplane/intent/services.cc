@@ -84,7 +84,7 @@ class Addresses {
 };
 
 Claim frontend(const service_key& key, service value, const std::vector<Target>& targets) {
-  value.backends = static_cast<uint32_t>(targets.size());
+  value.backends[INSIDE] = value.backends[OUTSIDE] = static_cast<uint32_t>(targets.size());
   Claim out = claim_row(TABLE_services, key, value);
   for (uint32_t slot = 0; slot < targets.size(); ++slot) {
     backend_key at{};

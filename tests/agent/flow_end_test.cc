@@ -16,7 +16,7 @@ constexpr uint64_t kNow = 100'000ull * 1'000'000'000;
 Intent with_backend(const addr& backend_address) {
   Intent intent;
   const service_key service{.address = kService, .port = htons(53), .protocol = IPPROTO_UDP};
-  intent.services[service] = {.backends = 1};
+  intent.services[service] = {.backends = {1, 1}};
   intent.backends[{.service = service}] = {.address = backend_address, .port = htons(53)};
   return intent;
 }

@@ -38,7 +38,7 @@ void expect_services_whole(const Intent& tables) {
   for (const auto& [key, value] : tables.services) {
     backend_key at{};
     at.service = key;
-    for (; at.slot < value.backends; ++at.slot)
+    for (; at.slot < value.backends[INSIDE]; ++at.slot)
       ASSERT_TRUE(tables.backends.contains(at)) << to_ip(key.address).str() << " slot " << at.slot;
   }
 }
@@ -145,7 +145,7 @@ class DiffTest : public testing::Test {
   }
   void serve(Intent& intent, uint32_t backends) {
     const auto key = service_key_of("10.96.0.1", 80, IPPROTO_TCP);
-    intent.services[key] = {backends, 0, 0, 0};
+    intent.services[key] = {{backends, backends}, 0, 0, 0, 0};
     for (uint32_t slot = 0; slot < backends; ++slot) {
       backend_key at{};
       at.service = key;

@@ -102,7 +102,7 @@ TEST_F(ReconcilerTest, AFullTableLeavesTheRestInPlaceAndNothingHalfDone) {
     for (const auto& [key, value] : tables.services) {
       backend_key at{};
       at.service = key;
-      for (; at.slot < value.backends; ++at.slot)
+      for (; at.slot < value.backends[INSIDE]; ++at.slot)
         EXPECT_TRUE(tables.backends.contains(at)) << info(table).name;
     }
     for (const auto& [key, value] : tables.endpoints)

@@ -76,7 +76,7 @@ inline std::vector<std::string> backends_of(const dataplane::Intent& intent, con
   std::vector<std::string> out;
   backend_key key{};
   key.service = service_key_of(address, port, protocol);
-  for (; key.slot < intent.services.at(key.service).backends; ++key.slot) {
+  for (; key.slot < intent.services.at(key.service).backends[INSIDE]; ++key.slot) {
     const auto row = intent.backends.find(key);
     if (row == intent.backends.end()) {
       out.push_back("missing");

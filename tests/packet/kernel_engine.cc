@@ -65,7 +65,7 @@ class KernelEngine : public Engine {
   // Rows put here are taken back one by one (arrays: zeroed); flows are whatever the path has written.
   Result<> clear() override {
     for (const auto& [table, key] : put_) {
-      const bool array = table == TABLE_node || table == TABLE_rule_sets || table == TABLE_generation;
+      const bool array = bpf_map__type(map(table)) == BPF_MAP_TYPE_ARRAY;
       const Bytes zero(bpf_map__value_size(map(table)), '\0');
       if (array)
         bpf_map_update_elem(fd(table), key.data(), zero.data(), BPF_ANY);
@@ -73,9 +73,8 @@ class KernelEngine : public Engine {
         bpf_map_delete_elem(fd(table), key.data());
     }
     put_.clear();
-    flow_key key;
-    while (bpf_map_get_next_key(fd(TABLE_flows), nullptr, &key) == 0)
-      bpf_map_delete_elem(fd(TABLE_flows), &key);
+    for (const table_id table : {TABLE_flows, TABLE_opening, TABLE_affinities, TABLE_fragments})
+      forget(table);
     return {};
   }
 
@@ -108,6 +107,12 @@ class KernelEngine : public Engine {
     static_assert(std::size(kMapNames) == TABLES);
     if (fds_[table] < 0) fds_[table] = bpf_map__fd(map(table));
     return fds_[table];
+  }
+
+  void forget(table_id table) {
+    Bytes key(bpf_map__key_size(map(table)), '\0');
+    while (bpf_map_get_next_key(fd(table), nullptr, key.data()) == 0)
+      bpf_map_delete_elem(fd(table), key.data());
   }
 
   int program(origin from) const {

@@ -106,13 +106,15 @@ Rows service(const std::string& address, uint16_t port, uint8_t protocol, const 
   const service_key any_port = key;
   key.port = htons(port);
   key.protocol = protocol;
-  Rows rows = {row(TABLE_services, key, ::service{backend.empty() ? 0u : 1u, 0, flags, 0})};
-  if (flags & SERVICE_CLUSTER_IP) rows.push_back(row(TABLE_services, any_port, ::service{0, 0, flags, 0}));
+  Rows rows = {row(TABLE_services, key,
+                   ::service{{backend.empty() ? 0u : 1u, backend.empty() ? 0u : 1u}, 0, flags, 0, 0})};
+  if (flags & SERVICE_CLUSTER_IP)
+    rows.push_back(row(TABLE_services, any_port, ::service{{0, 0}, 0, flags, 0, 0}));
   if (backend.empty()) return rows;
   ::backend to{};
   to.address = abi_address(backend);
   to.port = htons(backend_port);
-  rows.push_back(row(TABLE_backends, backend_key{key, 0, 0}, to));
+  rows.push_back(row(TABLE_backends, backend_key{key, 0, INSIDE}, to));
   return rows;
 }
 

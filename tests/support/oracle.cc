@@ -132,7 +132,7 @@ drop_reason Oracle::choose_backend(Way& way) const {
   const ::service* exact = service_of(way.frame, false);
   if (!exact) return may(service_of(way.frame, true)) ? DROP_NO_SERVICE_PORT : DROP_NONE;
   if (!may(exact)) return DROP_NONE;
-  if (!exact->backends) return DROP_NO_BACKEND;
+  if (!exact->backends[from_outside(way.sent)]) return DROP_NO_BACKEND;
   for (const PutRow& row : rows_) {
     if (row.table != TABLE_backends) continue;
     const auto key = as<backend_key>(row.key);
