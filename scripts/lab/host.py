@@ -78,12 +78,13 @@ class Lab:
         for address in addresses:
             ip("addr", "add", address, "dev", ifname, *(["nodad"] if ":" in address else []), ns=self.name(ns))
 
-    def start(self, name, command, ns=None, cgroup=None, resolv_conf=None):
-        """Starts a program in the background; its output goes to FOLDER/log/NAME."""
+    def start(self, name, command, ns=None, cgroup=None, resolv_conf=None, piped=False):
+        """Starts a program in the background; its output goes to FOLDER/log/NAME. piped: stdin and stdout are ours."""
         os.makedirs(f"{self.folder}/log", exist_ok=True)
         log = open(f"{self.folder}/log/{name}", "ab")
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            command, stdin=subprocess.PIPE if piped else subprocess.DEVNULL, stdout=subprocess.PIPE if piped else log,
+            stderr=log, text=piped, start_new_session=True,
             preexec_fn=lambda: enter(ns and self.name(ns), cgroup, resolv_conf))
         log.close()
         process.lab_name = name
