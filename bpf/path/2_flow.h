@@ -1,6 +1,9 @@
 /* Stage 2: has this been decided before? A valid flow entry answers everything; the packet goes straight to
  * stage 6.
  *
+ * A flow that no one has answered yet stands in the table opening, where floods push each other out; its
+ * first answer moves it to the table flows, which a flood therefore never reaches.
+ *
  * An entry whose rules or addresses have changed since keeps its rewriting (a connection must not change its
  * backend), but stages 4 and 5 decide anew whether it may go on. */
 #ifndef THALWEG_2_FLOW_H
@@ -82,6 +85,7 @@ out_of_line int touch_other_half(struct pkt* p) {
   const struct tuple answer = reversed(&p->to);
   const struct flow_key key = key_of(&answer, p->protocol);
   struct flow* other = lookup(p, flows, &key);
+  if (!other) other = lookup(p, opening, &key);
   if (!other || !(other->flags & FLOW_NAT) || !p->flow) return 0;
   other->tcp |= p->flow->tcp;
   other->last_seen_ns = p->flow->last_seen_ns;
@@ -101,18 +105,33 @@ static __always_inline void touch(struct pkt* p, struct flow* flow, __u64 now_ns
   if (p->nat) touch_other_half(p);
 }
 
+/* An entry with NAT speaks of one direction alone. */
+static __always_inline _Bool speaks_of(const struct flow* entry, _Bool side) {
+  return !(entry->flags & FLOW_NAT) || side == !!(entry->flags & FLOW_OPENED_BY_B);
+}
+
+static __always_inline struct flow* find_flow(struct pkt* p, _Bool side, __u64 now_ns) {
+  const struct flow_key key = key_of(&p->now, p->protocol);
+  struct flow* entry = lookup(p, flows, &key);
+  if (!entry || !is_alive(p, entry, now_ns)) {
+    p->shadowed = !!entry;
+    p->opening = 1;
+    entry = lookup(p, opening, &key);
+    if (!entry || !is_alive(p, entry, now_ns)) return 0;
+  }
+  if (speaks_of(entry, side)) return entry;
+  p->occupied = 1;
+  return 0;
+}
+
 static __always_inline enum verdict flow(struct pkt* p) {
   const __u32 zero = 0;
   const __u64* generation = lookup(p, generation, &zero);
   p->generation = generation ? *generation : 0;
 
-  struct flow_key key = key_of(&p->now, p->protocol);
-  struct flow* entry = lookup(p, flows, &key);
   const _Bool side = source_is_b(&p->now);
   const __u64 now_ns = now(p);
-  if (entry && (entry->flags & FLOW_NAT) && side != !!(entry->flags & FLOW_OPENED_BY_B)) entry = 0;
-  if (entry && !is_alive(p, entry, now_ns)) entry = 0;
-
+  struct flow* entry = find_flow(p, side, now_ns);
   if (!entry) return p->quoted ? not_ours(p, DROP_UNRELATED_ICMP) : CONTINUE;
 
   p->flow = entry;
@@ -150,13 +169,15 @@ static __always_inline void describe(struct pkt* p, struct flow* entry, _Bool si
 
 out_of_line int remember_new(struct pkt* p) {
   const __u32 zero = 0;
+  if (p->occupied && !p->nat) return 0; /* a stranger's packet may not put an end to a pod's flow */
   struct flow* entry = lookup(p, scratch, &zero);
   if (!entry) return 0;
   const __u64 now_ns = now(p);
   struct flow_key key = key_of(&p->now, p->protocol);
   describe(p, entry, source_is_b(&p->now), now_ns);
   if (p->nat) entry->flags |= FLOW_NAT;
-  insert(p, flows, &key, entry);
+  if (p->shadowed) forget(p, flows, &key);
+  insert(p, opening, &key, entry);
   if (!p->nat) return 0;
 
   const struct tuple answer = reversed(&p->to);
@@ -167,7 +188,24 @@ out_of_line int remember_new(struct pkt* p) {
   entry->to = reversed(&p->now);
   entry->hops[side].kind = HOP_NONE; /* found when the first answer comes */
   entry->arrived[side] = 0;
-  return insert(p, flows, &key, entry);
+  if (p->shadowed) forget(p, flows, &key);
+  return insert(p, opening, &key, entry);
+}
+
+/* Whoever moves an entry while another CPU does the same writes the same. */
+static __always_inline void settle_entry(struct pkt* p, const struct tuple* t) {
+  const struct flow_key key = key_of(t, p->protocol);
+  struct flow* entry = lookup(p, opening, &key);
+  if (entry && !insert(p, flows, &key, entry)) forget(p, opening, &key);
+}
+
+/* The first answer has passed: both entries of a NAT, the only one of a flow without. */
+out_of_line int settle(struct pkt* p) {
+  settle_entry(p, &p->now);
+  if (!p->nat) return 0;
+  const struct tuple answer = reversed(&p->to);
+  settle_entry(p, &answer);
+  return 0;
 }
 
 /* Decided anew, or the first packet of its direction: what is new goes into the entry that stands. The hop's

@@ -15,32 +15,49 @@
 /* The answer must come back here to be rewritten: so the node speaks for whoever the answer would not find
  * here. */
 static __always_inline _Bool needs_masquerade(struct pkt* p) {
-  if (p->flow) return 0;
   if (p->origin == FROM_POD && p->hop.kind == HOP_WORLD) return p->node->flags & NODE_MASQUERADE;
   if (p->nat && same_addr(&p->now.source, &p->to.destination)) return 1; /* a pod that reached itself */
   return p->nat && p->origin == FROM_UPLINK && p->hop.kind != HOP_ENDPOINT && p->hop.kind != HOP_HOST;
 }
 
+/* Whether another flow has the tuple this one would be answered under. */
 static __always_inline _Bool is_taken(struct pkt* p) {
   const struct flow_key key = key_of(&p->to, p->protocol);
   const struct flow* other = lookup(p, flows, &key);
-  return other && now(p) - other->last_seen_ns <= timeout_ns(other, p->protocol);
+  if (other) p->shadowed = 1;
+  if (!other) other = lookup(p, opening, &key);
+  if (!other || now(p) - other->last_seen_ns > timeout_ns(other, p->protocol)) return 0;
+  const struct tuple back = reversed(&p->now);
+  return !(other->flags & FLOW_REPLY) || !same_tuple(&other->to, &back); /* its own, from before */
 }
 
-out_of_line enum verdict masquerade(struct pkt* p) {
-  const struct addr* source = is_v4(&p->to.destination) ? &p->node->v4 : &p->node->v6;
-  if (is_none(source)) return CONTINUE; /* no address of that family: the packet goes as it is */
+/* A port no socket of the source has by itself, so that the answer is told from all others. */
+out_of_line enum verdict choose_port(struct pkt* p) {
   const _Bool echo = p->protocol == PROTO_ICMP || p->protocol == PROTO_ICMPV6;
   const __u32 first = p->node->masquerade_first, ports = p->node->masquerade_last - first + 1u;
   const __u32 start = random32(p);
-  p->nat = 1;
-  p->to.source = *source;
   for (int i = 0; i < MASQUERADE_TRIES; ++i) {
     p->to.source_port = net16((__u16)(first + (start + i) % ports));
     if (echo) p->to.destination_port = p->to.source_port;
     if (!is_taken(p)) return CONTINUE;
   }
   return drop(p, DROP_NO_MASQUERADE_PORT);
+}
+
+static __always_inline enum verdict masquerade(struct pkt* p) {
+  const struct addr* source = is_v4(&p->to.destination) ? &p->node->v4 : &p->node->v6;
+  if (is_none(source)) return CONTINUE; /* no address of that family: the packet goes as it is */
+  p->nat = 1;
+  p->to.source = *source;
+  return choose_port(p);
+}
+
+/* One pod may ask two services from the same port; when both choose the same backend, only the port tells
+ * their answers apart. */
+static __always_inline enum verdict choose_source(struct pkt* p) {
+  if (p->flow) return CONTINUE;
+  if (needs_masquerade(p)) return masquerade(p);
+  return p->nat && is_taken(p) ? choose_port(p) : CONTINUE;
 }
 
 /* ---- writing ------------------------------------------------------------------------------------------ */
@@ -195,13 +212,14 @@ static __always_inline enum verdict spend_ttl(struct pkt* p) {
 }
 
 static __always_inline enum verdict rewrite(struct pkt* p) {
-  enum verdict verdict = needs_masquerade(p) ? masquerade(p) : CONTINUE;
+  enum verdict verdict = choose_source(p);
   if (!verdict && is_routed(p)) verdict = spend_ttl(p);
   if (verdict) return verdict;
   if (!p->flow)
     remember_new(p);
   else if (!p->known)
     remember_again(p);
+  if (p->opening && p->reply && !p->quoted) settle(p);
   if (!p->nat) return CONTINUE;
   return p->quoted ? translate_error(p) : translate(p);
 }

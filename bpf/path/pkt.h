@@ -31,6 +31,9 @@ struct pkt {
   __u8 reply : 1;    /* it answers the flow's opener */
   __u8 nat : 1;      /* `to` differs from `now` */
   __u8 tunneled : 1; /* it came in a tunnel header, now taken off */
+  __u8 opening : 1;  /* its entry is in the table opening */
+  __u8 occupied : 1; /* its key is that of another flow's NAT, in the other direction */
+  __u8 shadowed : 1; /* an entry that is over still stands under one of its keys in the table flows */
 };
 
 /* Stages end a packet's way by saying why. */
@@ -69,6 +72,11 @@ static __always_inline _Bool is_confined(const struct addr* a) {
 static __always_inline struct addr from_v4(__u32 address) {
   struct addr mapped = {.words = {0, 0, net32(0xffff), address}};
   return mapped;
+}
+
+static __always_inline _Bool same_tuple(const struct tuple* one, const struct tuple* other) {
+  return same_addr(&one->source, &other->source) && same_addr(&one->destination, &other->destination) &&
+         one->source_port == other->source_port && one->destination_port == other->destination_port;
 }
 
 static __always_inline struct tuple reversed(const struct tuple* one) {

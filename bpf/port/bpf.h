@@ -46,6 +46,8 @@
 #define lookup(p, table, key)        bpf_map_lookup_elem(&tw_##table, key)
 #define insert(p, table, key, value) bpf_map_update_elem(&tw_##table, key, value, BPF_ANY)
 
+#define forget(p, table, key) bpf_map_delete_elem(&tw_##table, key)
+
 /* ---- the packet --------------------------------------------------------------------------------------- */
 
 #define MOST_HEADER_BYTES 511u

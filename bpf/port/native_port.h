@@ -35,6 +35,7 @@ static inline struct native_run_state* state_of(const struct pkt* p) { return p-
 
 #define lookup(p, table, key)        native_lookup(state_of(p)->engine, TABLE_##table, key)
 #define insert(p, table, key, value) native_put(state_of(p)->engine, TABLE_##table, key, value)
+#define forget(p, table, key)        native_delete(state_of(p)->engine, TABLE_##table, key)
 #define now(p)                       native_now(state_of(p)->engine)
 #define random32(p)                  native_random32(state_of(p)->engine)
 #define count(p, row, bytes)         native_count(state_of(p)->engine, row, bytes)

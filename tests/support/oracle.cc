@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 
+#include <algorithm>
 #include <cstring>
 
 namespace thalweg::packet {
@@ -209,21 +210,36 @@ drop_reason Oracle::policy(const Way& way) const {
   return DROP_NONE;
 }
 
+// Whether the answers would be taken for those of another flow.
+bool Oracle::is_taken(const Way& way) const {
+  for (const Flow& flow : flows_) {
+    if (!same_way(flow.frame, way.frame) && !same_way(flow.frame, turned(way.frame))) continue;
+    const bool own = flow.nat && flow.reply && same_way(flow.to, turned(way.sent.frame));
+    if (!own) return true;
+  }
+  return false;
+}
+
 drop_reason Oracle::masquerade(Way& way, hop_kind hop) {
   const bool leaves = way.sent.from == FROM_POD && hop == HOP_WORLD;
   const bool itself = way.nat && way.sent.frame.from == way.frame.to;
   const bool onward = way.nat && way.sent.from == FROM_UPLINK && hop != HOP_ENDPOINT && hop != HOP_HOST;
-  if (way.known || !(leaves || itself || onward)) return DROP_NONE;
-  way.nat = true;
-  way.frame.from = way.frame.to.find(':') == std::string::npos ? kThisNode : kThisNode6;
+  if (way.known) return DROP_NONE;
+  if (leaves || itself || onward) {
+    way.nat = true;
+    way.frame.from = way.frame.to.find(':') == std::string::npos ? kThisNode : kThisNode6;
+  } else if (!way.nat || !is_taken(way)) {
+    return DROP_NONE;
+  }
   way.frame.from_port = kMasqueradePort;
-  for (const Flow& flow : flows_)
-    if (same_way(flow.frame, way.frame) || same_way(flow.frame, turned(way.frame)))
-      return DROP_NO_MASQUERADE_PORT;
-  return DROP_NONE;
+  return is_taken(way) ? DROP_NO_MASQUERADE_PORT : DROP_NONE;
 }
 
 void Oracle::remember(const Way& way) {
+  const auto other_nat = [&](const Flow& old) {
+    return old.nat && same_way(old.frame, turned(way.sent.frame));
+  };
+  if (!way.nat && std::ranges::any_of(flows_, other_nat)) return;
   const auto add = [&](const Frame& frame, const Frame& to, bool reply) {
     std::erase_if(flows_, [&](const Flow& old) {
       return same_way(old.frame, frame) || same_way(old.frame, turned(frame));

@@ -58,6 +58,7 @@ class Oracle {
   bool source_belongs(const Way& way) const;
   drop_reason policy(const Way& way) const;
   bool allows(const Way& way, uint32_t set, direction direction, const std::string& peer) const;
+  bool is_taken(const Way& way) const;
   drop_reason masquerade(Way& way, hop_kind hop);
   void remember(const Way& way);
   Answer leave(const Way& way, Answer answer) const;
