@@ -190,6 +190,10 @@ struct affinity {
 /* UDP flows look whether the row of their backend has changed; then whether it still serves. Many backends
  * share a row. */
 #define MOVED_ROWS 1024u
+static inline __u32 moved_row(const struct addr* address, __u16 port) {
+  __u64 mix = (address->halves[0] ^ address->halves[1] ^ port) * 0x9e3779b97f4a7c15ull;
+  return (__u32)(mix >> 32) % MOVED_ROWS;
+}
 
 /* ---- flows: the path's memory of its decisions -------------------------------------------------------- */
 
@@ -291,27 +295,30 @@ enum verdict {
 };
 
 /* Every drop has a reason: the counter, the metric label and the text of `thalweg why`. */
-#define THALWEG_DROP_REASONS(REASON)                                                         \
-  REASON(NONE, "not dropped")                                                                \
-  REASON(TRUNCATED, "the packet is shorter than its headers say")                            \
-  REASON(BAD_HEADER, "a header contradicts itself")                                          \
-  REASON(UNKNOWN_PROTOCOL, "neither IPv4 nor IPv6, or a transport the path does not carry")  \
-  REASON(FRAGMENT, "a fragment whose first fragment was not seen")                           \
-  REASON(SPOOFED_SOURCE, "the pod does not own the source address it used")                  \
-  REASON(UNKNOWN_TUNNEL_PEER, "the outer source is not the node that owns the inner source") \
-  REASON(LINK_LOCAL, "link-local and multicast traffic does not leave a pod")                \
-  REASON(UNRELATED_ICMP, "an ICMP error about a flow that was not seen")                     \
-  REASON(TUNNEL_FROM_POD, "a pod may not speak to the tunnel port")                          \
-  REASON(NO_SERVICE_PORT, "the service has no such port")                                    \
-  REASON(NO_BACKEND, "the service has no endpoint")                                          \
-  REASON(POLICY_EGRESS, "no egress rule of the source's policies allows it")                 \
-  REASON(POLICY_INGRESS, "no ingress rule of the destination's policies allows it")          \
-  REASON(NO_SUCH_POD, "the address is in a podCIDR of this node but no pod has it")          \
-  REASON(NO_ROUTE, "nothing here leads to the destination")                                  \
-  REASON(TTL_EXPIRED, "TTL or hop limit ran out")                                            \
-  REASON(NO_MASQUERADE_PORT, "every masquerade port to that destination is taken")           \
-  REASON(TOO_BIG, "larger than the path to its destination carries")                         \
-  REASON(NO_ROOM, "no room in the packet's buffer for the tunnel header")                    \
+#define THALWEG_DROP_REASONS(REASON)                                                                    \
+  REASON(NONE, "not dropped")                                                                           \
+  REASON(TRUNCATED, "the packet is shorter than its headers say")                                       \
+  REASON(BAD_HEADER, "a header contradicts itself")                                                     \
+  REASON(UNKNOWN_PROTOCOL, "neither IPv4 nor IPv6, or a transport the path does not carry")             \
+  REASON(FRAGMENT, "a fragment whose first fragment was not seen")                                      \
+  REASON(SPOOFED_SOURCE, "the pod does not own the source address it used")                             \
+  REASON(UNKNOWN_TUNNEL_PEER, "the outer source is not the node that owns the inner source")            \
+  REASON(LINK_LOCAL, "link-local and multicast traffic does not leave a pod")                           \
+  REASON(UNRELATED_ICMP, "an ICMP error about a flow that was not seen")                                \
+  REASON(TUNNEL_FROM_POD, "a pod may not speak to the tunnel port")                                     \
+  REASON(NO_SUCH_SERVICE, "the address is of the service range but no service has it")                  \
+  REASON(NO_SERVICE_PORT, "the service has no such port")                                               \
+  REASON(NO_BACKEND, "the service has no endpoint")                                                     \
+  REASON(NO_LOCAL_BACKEND, "the service has no endpoint on this node, and its traffic policy is Local") \
+  REASON(SOURCE_RANGE, "the client is in none of the service's loadBalancerSourceRanges")               \
+  REASON(POLICY_EGRESS, "no egress rule of the source's policies allows it")                            \
+  REASON(POLICY_INGRESS, "no ingress rule of the destination's policies allows it")                     \
+  REASON(NO_SUCH_POD, "the address is in a podCIDR of this node but no pod has it")                     \
+  REASON(NO_ROUTE, "nothing here leads to the destination")                                             \
+  REASON(TTL_EXPIRED, "TTL or hop limit ran out")                                                       \
+  REASON(NO_MASQUERADE_PORT, "every masquerade port to that destination is taken")                      \
+  REASON(TOO_BIG, "larger than the path to its destination carries")                                    \
+  REASON(NO_ROOM, "no room in the packet's buffer for the tunnel header")                               \
   REASON(NOT_CONFIGURED, "the agent has not programmed this node yet")
 
 enum drop_reason {

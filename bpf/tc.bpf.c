@@ -61,12 +61,12 @@ static __always_inline int redirect(struct __sk_buff* skb, const struct pkt* p) 
 static __always_inline int run(struct __sk_buff* skb, enum origin origin) {
   if (skb->data_end - skb->data < PULL_BYTES && skb->data_end - skb->data < skb->len)
     bpf_skb_pull_data(skb, skb->len < PULL_BYTES ? skb->len : PULL_BYTES);
-  struct pkt p = {.port = skb, .origin = origin, .ifindex = skb->ifindex, .length = skb->len};
-  const enum verdict verdict = path(&p);
-  if (record_outcomes) record(&p, verdict);
+  struct carried c = {.pkt = {.origin = origin, .ifindex = skb->ifindex, .length = skb->len}, .port = skb};
+  const enum verdict verdict = path(&c);
+  if (record_outcomes) record(&c.pkt, verdict);
   switch (verdict) {
     case DROP: return TC_DROP;
-    case REDIRECT: return redirect(skb, &p);
+    case REDIRECT: return redirect(skb, &c.pkt);
     default: return TC_NEXT;
   }
 }

@@ -35,7 +35,7 @@ static __always_inline enum verdict parse_tcp(struct pkt* p) {
 
 /* An ICMP error belongs to the flow of the packet it quotes, and goes the way an answer to that packet would.
  * Routers speak of flows that are not theirs; a pod speaks for itself alone. */
-out_of_line enum verdict parse_quoted(struct pkt* p) {
+own_frame enum verdict parse_quoted(struct pkt* p) {
   struct tuple sent = {};
   __u32 at = p->l4 + sizeof(struct icmp_header), l4;
   if (p->v4) {
@@ -152,6 +152,7 @@ static __always_inline enum verdict parse_network(struct pkt* p) {
   if (!eth) return not_ours(p, DROP_TRUNCATED);
   __u16 type = eth->type;
   p->l3 = sizeof *eth;
+  copy(p->source_mac, eth->source, 6);
   if (type == net16(ETH_VLAN)) {
     struct vlan_tag* tag = header(p, sizeof *eth, sizeof *tag);
     if (!tag) return not_ours(p, DROP_TRUNCATED);
@@ -170,7 +171,8 @@ static __always_inline enum verdict parse_packet(struct pkt* p) {
 
 static __always_inline _Bool is_tunnel_packet(const struct pkt* p) {
   return p->origin == FROM_UPLINK && p->v4 && p->protocol == PROTO_UDP && !p->quoted &&
-         p->now.destination_port == p->node->tunnel_port && same_addr(&p->now.destination, &p->node->v4);
+         p->now.destination_port == node_of(p)->tunnel_port &&
+         same_addr(&p->now.destination, &node_of(p)->v4);
 }
 
 /* Takes the outer headers off; who may send what is stage 4's question, once the inner addresses are known.
@@ -184,7 +186,7 @@ static __always_inline enum verdict decapsulate(struct pkt* p) {
   /* Ours have no IP options: a longer header would leave something behind. */
   if (p->l4 - p->l3 != sizeof(struct ipv4_header) || p->l3 != sizeof(struct eth_header))
     return drop(p, DROP_BAD_HEADER);
-  if (!(vxlan->flags & 0x08) || net32(vxlan->vni) >> 8 != p->node->vni) return drop(p, DROP_BAD_HEADER);
+  if (!(vxlan->flags & 0x08) || net32(vxlan->vni) >> 8 != node_of(p)->vni) return drop(p, DROP_BAD_HEADER);
   if (type != net16(ETH_IPV4) && type != net16(ETH_IPV6)) return drop(p, DROP_UNKNOWN_PROTOCOL);
   p->outer_source = p->now.source.words[3];
   p->tunneled = 1;

@@ -50,8 +50,8 @@ static __always_inline __u64 timeout_ns(const struct flow* flow, __u8 protocol) 
   return flow->tcp & FLOW_TCP_ANSWERED ? TIMEOUT_TCP_ESTABLISHED : TIMEOUT_TCP_OPENING;
 }
 
-static __always_inline _Bool is_alive(struct pkt* p, const struct flow* flow, __u64 now_ns) {
-  if (now_ns - flow->last_seen_ns > timeout_ns(flow, p->protocol)) return 0;
+static __always_inline _Bool is_alive(const struct pkt* p, const struct flow* flow) {
+  if (p->now_ns - flow->last_seen_ns > timeout_ns(flow, p->protocol)) return 0;
   /* A port used again soon: the old connection is over, so the new one may be given another backend. */
   return !(p->protocol == PROTO_TCP && (flow->tcp & FLOW_TCP_CLOSING) &&
            (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN);
@@ -68,9 +68,20 @@ static __always_inline _Bool stands(struct pkt* p, __u32 rule_set, __u64 epoch) 
   return !rule_set || (epoch && epoch_of(p, rule_set) == epoch);
 }
 
+/* What the row of a backend says: it changes when one of the row's backends stops serving. */
+static __always_inline __u32 moved_of(struct pkt* p, const struct addr* address, __u16 port) {
+  const __u32 row = moved_row(address, port);
+  const __u32* moved = lookup(p, moved, &row);
+  return moved ? *moved : 0;
+}
+
+static __always_inline _Bool is_udp_to_backend(const struct pkt* p, const struct flow* flow) {
+  return p->protocol == PROTO_UDP && (flow->flags & (FLOW_NAT | FLOW_REPLY)) == FLOW_NAT;
+}
+
 static __always_inline _Bool is_valid(struct pkt* p, const struct flow* flow) {
-  return flow->generation == p->generation && stands(p, flow->rule_sets[0], flow->epochs[0]) &&
-         stands(p, flow->rule_sets[1], flow->epochs[1]);
+  return flow->generation == p->generation && flow->moved == p->moved &&
+         stands(p, flow->rule_sets[0], flow->epochs[0]) && stands(p, flow->rule_sets[1], flow->epochs[1]);
 }
 
 /* By which way a packet came: its origin and interface, or the node that tunnelled it here. Who may use an
@@ -81,27 +92,28 @@ static __always_inline __u32 way_of(const struct pkt* p) {
 }
 
 /* A NAT flow's two entries live and age as one. */
-out_of_line int touch_other_half(struct pkt* p) {
+proved_alone int touch_other_half(struct pkt* p) {
+  if (!p) return 0;
   const struct tuple answer = reversed(&p->to);
   const struct flow_key key = key_of(&answer, p->protocol);
   struct flow* other = lookup(p, flows, &key);
   if (!other) other = lookup(p, opening, &key);
-  if (!other || !(other->flags & FLOW_NAT) || !p->flow) return 0;
-  other->tcp |= p->flow->tcp;
-  other->last_seen_ns = p->flow->last_seen_ns;
+  if (!other || !(other->flags & FLOW_NAT)) return 0;
+  other->tcp |= p->seen;
+  other->last_seen_ns = p->now_ns;
   return 0;
 }
 
-static __always_inline void touch(struct pkt* p, struct flow* flow, __u64 now_ns) {
+static __always_inline void touch(struct pkt* p, struct flow* flow) {
   if (p->quoted) return; /* anyone may write an ICMP error */
-  __u32 seen = flow->tcp;
+  p->seen = (__u8)flow->tcp;
   if (p->protocol == PROTO_TCP) {
-    if (p->reply) seen |= FLOW_TCP_ANSWERED;
-    if (p->tcp_flags & (TCP_FIN | TCP_RST)) seen |= FLOW_TCP_CLOSING;
+    if (p->reply) p->seen |= FLOW_TCP_ANSWERED;
+    if (p->tcp_flags & (TCP_FIN | TCP_RST)) p->seen |= FLOW_TCP_CLOSING;
   }
-  if (seen == flow->tcp && now_ns - flow->last_seen_ns <= TOUCH_EVERY) return;
-  flow->tcp = seen;
-  flow->last_seen_ns = now_ns;
+  if (p->seen == flow->tcp && p->now_ns - flow->last_seen_ns <= TOUCH_EVERY) return;
+  flow->tcp = p->seen;
+  flow->last_seen_ns = p->now_ns;
   if (p->nat) touch_other_half(p);
 }
 
@@ -110,14 +122,14 @@ static __always_inline _Bool speaks_of(const struct flow* entry, _Bool side) {
   return !(entry->flags & FLOW_NAT) || side == !!(entry->flags & FLOW_OPENED_BY_B);
 }
 
-static __always_inline struct flow* find_flow(struct pkt* p, _Bool side, __u64 now_ns) {
+static __always_inline struct flow* find_flow(struct pkt* p, _Bool side) {
   const struct flow_key key = key_of(&p->now, p->protocol);
   struct flow* entry = lookup(p, flows, &key);
-  if (!entry || !is_alive(p, entry, now_ns)) {
+  if (!entry || !is_alive(p, entry)) {
     p->shadowed = !!entry;
     p->opening = 1;
     entry = lookup(p, opening, &key);
-    if (!entry || !is_alive(p, entry, now_ns)) return 0;
+    if (!entry || !is_alive(p, entry)) return 0;
   }
   if (speaks_of(entry, side)) return entry;
   p->occupied = 1;
@@ -128,36 +140,41 @@ static __always_inline enum verdict flow(struct pkt* p) {
   const __u32 zero = 0;
   const __u64* generation = lookup(p, generation, &zero);
   p->generation = generation ? *generation : 0;
+  p->now_ns = now(p);
 
   const _Bool side = source_is_b(&p->now);
-  const __u64 now_ns = now(p);
-  struct flow* entry = find_flow(p, side, now_ns);
+  struct flow* entry = find_flow(p, side);
   if (!entry) return p->quoted ? not_ours(p, DROP_UNRELATED_ICMP) : CONTINUE;
 
-  p->flow = entry;
+  p->found = 1;
   p->reply =
       entry->flags & FLOW_NAT ? !!(entry->flags & FLOW_REPLY) : side != !!(entry->flags & FLOW_OPENED_BY_B);
   if (entry->flags & FLOW_NAT) {
     p->nat = 1;
     p->to = entry->to;
   }
+  if (is_udp_to_backend(p, entry)) {
+    p->moved = moved_of(p, &p->to.destination, p->to.destination_port);
+    p->suspect = p->moved != entry->moved;
+  }
   p->stale = !is_valid(p, entry);
   if (p->stale || entry->arrived[side] != way_of(p)) return CONTINUE;
   p->rule = entry->rule;
   p->hop = entry->hops[side];
   p->known = p->hop.kind != HOP_NONE;
-  if (p->known) touch(p, entry, now_ns);
+  if (p->known) touch(p, entry);
   return CONTINUE;
 }
 
 /* ---- what stage 6 writes down for the packets to come ------------------------------------------------- */
 
-static __always_inline void describe(struct pkt* p, struct flow* entry, _Bool side, __u64 now_ns) {
-  entry->last_seen_ns = now_ns;
+static __always_inline void describe(struct pkt* p, struct flow* entry, _Bool side) {
+  entry->last_seen_ns = p->now_ns;
   entry->generation = p->generation;
   entry->epochs[0] = p->epochs[0], entry->epochs[1] = p->epochs[1];
   entry->rule_sets[0] = p->rule_sets[0], entry->rule_sets[1] = p->rule_sets[1];
   entry->rule = p->rule;
+  entry->moved = p->moved;
   entry->flags = side ? FLOW_OPENED_BY_B : 0;
   entry->tcp = p->tcp_flags & TCP_SYN ? FLOW_TCP_SYN : 0;
   entry->to = p->to;
@@ -167,14 +184,14 @@ static __always_inline void describe(struct pkt* p, struct flow* entry, _Bool si
   entry->arrived[side] = way_of(p);
 }
 
-out_of_line int remember_new(struct pkt* p) {
+proved_alone int remember_new(struct pkt* p) {
   const __u32 zero = 0;
+  if (!p) return 0;
   if (p->occupied && !p->nat) return 0; /* a stranger's packet may not put an end to a pod's flow */
   struct flow* entry = lookup(p, scratch, &zero);
   if (!entry) return 0;
-  const __u64 now_ns = now(p);
   struct flow_key key = key_of(&p->now, p->protocol);
-  describe(p, entry, source_is_b(&p->now), now_ns);
+  describe(p, entry, source_is_b(&p->now));
   if (p->nat) entry->flags |= FLOW_NAT;
   if (p->shadowed) forget(p, flows, &key);
   insert(p, opening, &key, entry);
@@ -183,9 +200,10 @@ out_of_line int remember_new(struct pkt* p) {
   const struct tuple answer = reversed(&p->to);
   const _Bool side = source_is_b(&answer);
   key = key_of(&answer, p->protocol);
-  describe(p, entry, side, now_ns);
+  describe(p, entry, side);
   entry->flags |= FLOW_NAT | FLOW_REPLY;
   entry->to = reversed(&p->now);
+  entry->moved = 0;
   entry->hops[side].kind = HOP_NONE; /* found when the first answer comes */
   entry->arrived[side] = 0;
   if (p->shadowed) forget(p, flows, &key);
@@ -200,7 +218,8 @@ static __always_inline void settle_entry(struct pkt* p, const struct tuple* t) {
 }
 
 /* The first answer has passed: both entries of a NAT, the only one of a flow without. */
-out_of_line int settle(struct pkt* p) {
+proved_alone int settle(struct pkt* p) {
+  if (!p) return 0;
   settle_entry(p, &p->now);
   if (!p->nat) return 0;
   const struct tuple answer = reversed(&p->to);
@@ -210,8 +229,11 @@ out_of_line int settle(struct pkt* p) {
 
 /* Decided anew, or the first packet of its direction: what is new goes into the entry that stands. The hop's
  * kind is written last, since another CPU may be reading. */
-static __always_inline void remember_again(struct pkt* p) {
-  struct flow* entry = p->flow;
+proved_alone int remember_again(struct pkt* p) {
+  if (!p) return 0;
+  const struct flow_key key = key_of(&p->now, p->protocol);
+  struct flow* entry = p->opening ? lookup(p, opening, &key) : lookup(p, flows, &key);
+  if (!entry) return 0; /* evicted meanwhile */
   const _Bool side = source_is_b(&p->now);
   if (p->stale) entry->hops[!side].kind = HOP_NONE; /* the other side's way may have changed as well */
   struct hop hop = p->hop;
@@ -221,9 +243,11 @@ static __always_inline void remember_again(struct pkt* p) {
   entry->rule_sets[0] = p->rule_sets[0], entry->rule_sets[1] = p->rule_sets[1];
   entry->epochs[0] = p->epochs[0], entry->epochs[1] = p->epochs[1];
   entry->generation = p->generation;
+  entry->moved = p->moved;
   entry->arrived[side] = way_of(p);
   entry->hops[side].kind = p->hop.kind;
-  touch(p, entry, now(p));
+  touch(p, entry);
+  return 0;
 }
 
 #endif

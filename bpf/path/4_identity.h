@@ -45,7 +45,7 @@ static __always_inline const struct addr* wanted(const struct pkt* p) {
 /* A pod may send only from its own addresses. */
 static __always_inline _Bool owns_source(struct pkt* p) {
   const struct endpoint* endpoint = lookup(p, endpoints, &p->now.source);
-  return endpoint && endpoint->ifindex == p->ifindex;
+  return endpoint && endpoint->ifindex == p->ifindex && same_mac(endpoint->mac, p->source_mac);
 }
 
 /* A tunnel packet is believed when it came from the node that holds its inner source. What did not come by
@@ -72,53 +72,58 @@ static __always_inline enum verdict to_endpoint(struct pkt* p, const struct endp
   return CONTINUE;
 }
 
-static __always_inline enum verdict to_other_node(struct pkt* p, const struct route* route) {
+static __always_inline enum verdict to_other_node(struct pkt* p, const struct node* node,
+                                                  const struct route* route) {
   /* A tunnel packet made by a pod would be taken for one made by this node. */
   if (p->origin == FROM_POD && (route->flags & ROUTE_NODE_ADDRESS) && p->protocol == PROTO_UDP &&
-      p->to.destination_port == p->node->tunnel_port)
+      p->to.destination_port == node->tunnel_port)
     return drop(p, DROP_TUNNEL_FROM_POD);
   p->hop.kind = route->kind == ROUTE_TUNNEL ? HOP_TUNNEL : HOP_DIRECT;
-  p->hop.ifindex = p->node->uplink_ifindex;
+  p->hop.ifindex = node->uplink_ifindex;
   p->hop.peer = route->peer;
   return CONTINUE;
 }
 
-static __always_inline enum verdict to_host(struct pkt* p) {
-  if (p->origin == FROM_POD && p->protocol == PROTO_UDP && p->to.destination_port == p->node->tunnel_port)
+static __always_inline enum verdict to_host(struct pkt* p, const struct node* node) {
+  if (p->origin == FROM_POD && p->protocol == PROTO_UDP && p->to.destination_port == node->tunnel_port)
     return drop(p, DROP_TUNNEL_FROM_POD);
   p->hop.kind = HOP_HOST;
-  p->hop.ifindex = p->node->host_ifindex;
+  p->hop.ifindex = node->host_ifindex;
   return CONTINUE;
 }
 
-static __always_inline enum verdict to_world(struct pkt* p) {
+static __always_inline enum verdict to_world(struct pkt* p, const struct node* node) {
   if (p->origin == FROM_HOST) return drop(p, DROP_NO_ROUTE); /* the host sends the world's packets itself */
   p->hop.kind = HOP_WORLD;
-  p->hop.ifindex = p->node->uplink_ifindex;
+  p->hop.ifindex = node->uplink_ifindex;
   return CONTINUE;
 }
 
 static __always_inline enum verdict find_hop(struct pkt* p) {
+  const __u32 zero = 0;
+  const struct node* node = lookup(p, node, &zero);
+  if (!node) return drop(p, DROP_NOT_CONFIGURED);
   const struct endpoint* endpoint = lookup(p, endpoints, &p->to.destination);
   if (endpoint) return to_endpoint(p, endpoint);
   const struct route* route = route_to(p, &p->to.destination);
   switch (kind_of(route)) {
-    case ROUTE_HOST: return to_host(p);
+    case ROUTE_HOST: return to_host(p, node);
     case ROUTE_TUNNEL:
-    case ROUTE_DIRECT: return to_other_node(p, route);
+    case ROUTE_DIRECT: return to_other_node(p, node, route);
     case ROUTE_POD_CIDR: return drop(p, DROP_NO_SUCH_POD);
-    case ROUTE_SERVICE_CIDR: return drop(p, DROP_NO_SERVICE_PORT);
-    default: return to_world(p);
+    case ROUTE_SERVICE_CIDR: return drop(p, DROP_NO_SUCH_SERVICE);
+    default: return to_world(p, node);
   }
 }
 
 /* From the underlay comes the host's own traffic too; only services, pods and known flows are the path's
  * business. */
 static __always_inline _Bool is_hosts_own(const struct pkt* p) {
-  return is_from_outside(p) && !p->flow && !p->nat && p->hop.kind != HOP_ENDPOINT;
+  return is_from_outside(p) && !p->found && !p->nat && p->hop.kind != HOP_ENDPOINT;
 }
 
-out_of_line enum verdict identity(struct pkt* p) {
+proved_alone enum verdict identity(struct pkt* p) {
+  if (!p) return DROP;
   const enum verdict found = find_hop(p);
   if (is_hosts_own(p)) return PASS;
   const __u8 reason = p->reason;

@@ -37,7 +37,8 @@ static __always_inline _Bool is_this_node(struct pkt* p, const struct addr* addr
   return kind_of(route_to(p, address)) == ROUTE_HOST;
 }
 
-out_of_line enum verdict policy(struct pkt* p) {
+proved_alone enum verdict policy(struct pkt* p) {
+  if (!p) return DROP;
   if (!p->rule_sets[0] && !p->rule_sets[1]) return CONTINUE;
   if (same_addr(opener(p), wanted(p))) return CONTINUE; /* "A Pod cannot block access to itself." */
   if (is_this_node(p, opener(p)) || is_this_node(p, wanted(p))) return CONTINUE;

@@ -15,7 +15,7 @@
 /* The answer must come back here to be rewritten: so the node speaks for whoever the answer would not find
  * here. */
 static __always_inline _Bool needs_masquerade(struct pkt* p) {
-  if (p->origin == FROM_POD && p->hop.kind == HOP_WORLD) return p->node->flags & NODE_MASQUERADE;
+  if (p->origin == FROM_POD && p->hop.kind == HOP_WORLD) return node_of(p)->flags & NODE_MASQUERADE;
   if (p->nat && same_addr(&p->now.source, &p->to.destination)) return 1; /* a pod that reached itself */
   return p->nat && p->origin == FROM_UPLINK && p->hop.kind != HOP_ENDPOINT && p->hop.kind != HOP_HOST;
 }
@@ -26,15 +26,18 @@ static __always_inline _Bool is_taken(struct pkt* p) {
   const struct flow* other = lookup(p, flows, &key);
   if (other) p->shadowed = 1;
   if (!other) other = lookup(p, opening, &key);
-  if (!other || now(p) - other->last_seen_ns > timeout_ns(other, p->protocol)) return 0;
+  if (!other || p->now_ns - other->last_seen_ns > timeout_ns(other, p->protocol)) return 0;
   const struct tuple back = reversed(&p->now);
   return !(other->flags & FLOW_REPLY) || !same_tuple(&other->to, &back); /* its own, from before */
 }
 
 /* A port no socket of the source has by itself, so that the answer is told from all others. */
-out_of_line enum verdict choose_port(struct pkt* p) {
+proved_alone enum verdict choose_port(struct pkt* p) {
+  const __u32 zero = 0;
+  const struct node* node = p ? lookup(p, node, &zero) : 0;
+  if (!node) return DROP;
   const _Bool echo = p->protocol == PROTO_ICMP || p->protocol == PROTO_ICMPV6;
-  const __u32 first = p->node->masquerade_first, ports = p->node->masquerade_last - first + 1u;
+  const __u32 first = node->masquerade_first, ports = node->masquerade_last - first + 1u;
   const __u32 start = random32(p);
   for (int i = 0; i < MASQUERADE_TRIES; ++i) {
     p->to.source_port = net16((__u16)(first + (start + i) % ports));
@@ -45,7 +48,7 @@ out_of_line enum verdict choose_port(struct pkt* p) {
 }
 
 static __always_inline enum verdict masquerade(struct pkt* p) {
-  const struct addr* source = is_v4(&p->to.destination) ? &p->node->v4 : &p->node->v6;
+  const struct addr* source = is_v4(&p->to.destination) ? &node_of(p)->v4 : &node_of(p)->v6;
   if (is_none(source)) return CONTINUE; /* no address of that family: the packet goes as it is */
   p->nat = 1;
   p->to.source = *source;
@@ -55,7 +58,7 @@ static __always_inline enum verdict masquerade(struct pkt* p) {
 /* One pod may ask two services from the same port; when both choose the same backend, only the port tells
  * their answers apart. */
 static __always_inline enum verdict choose_source(struct pkt* p) {
-  if (p->flow) return CONTINUE;
+  if (p->found) return CONTINUE;
   if (needs_masquerade(p)) return masquerade(p);
   return p->nat && is_taken(p) ? choose_port(p) : CONTINUE;
 }
@@ -165,7 +168,7 @@ static __always_inline enum verdict read_source(struct pkt* p, struct addr* sour
  * sender knows it. The quoted IPv4 header's checksum covers its own change; the quoted ports change the ICMP
  * checksum, and so do all addresses under IPv6, which has no such header and sums a pseudo-header. Who speaks
  * keeps its address, unless it is the flow's other end itself. */
-out_of_line enum verdict translate_error(struct pkt* p) {
+own_frame enum verdict translate_error(struct pkt* p) {
   /* The quoted packet was sent as `to` reversed, and carried as `now` reversed. */
   const struct tuple *sent = &p->to, *carried = &p->now;
   struct addr source;
@@ -215,7 +218,7 @@ static __always_inline enum verdict rewrite(struct pkt* p) {
   enum verdict verdict = choose_source(p);
   if (!verdict && is_routed(p)) verdict = spend_ttl(p);
   if (verdict) return verdict;
-  if (!p->flow)
+  if (!p->found)
     remember_new(p);
   else if (!p->known)
     remember_again(p);

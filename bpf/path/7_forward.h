@@ -27,18 +27,13 @@ static __always_inline enum verdict forward_to_endpoint(struct pkt* p) {
  * own leg, has to be put before it. */
 static __always_inline enum verdict forward_to_host(struct pkt* p) {
   if (!p->tunneled && p->origin != FROM_HOST) return PASS;
-  return write_macs(p, p->node->host_mac, p->node->host_mac);
+  return write_macs(p, node_of(p)->host_mac, node_of(p)->host_mac);
 }
 
 /* The same flow takes the same port, different flows different ones: so the underlay can spread them (RFC
  * 7348 §5). */
 static __always_inline __u16 tunnel_source_port(const struct pkt* p) {
-  const struct tuple* t = &p->to;
-  __u64 mix = t->source.halves[1] ^ t->destination.halves[1] * 0x9e3779b97f4a7c15ull;
-  mix ^= t->source.halves[0] ^ t->destination.halves[0];
-  mix ^= (__u64)t->source_port << 32 | (__u64)t->destination_port << 16 | p->protocol;
-  mix *= 0xff51afd7ed558ccdull;
-  return net16((__u16)(TUNNEL_PORT_FIRST + (mix >> 40) % TUNNEL_PORTS));
+  return net16((__u16)(TUNNEL_PORT_FIRST + (mix_of(&p->to, p->protocol) >> 40) % TUNNEL_PORTS));
 }
 
 static __always_inline __u16 ipv4_checksum(const struct ipv4_header* ip) {
@@ -57,18 +52,18 @@ static __always_inline void fill_tunnel_header(struct pkt* p, struct tunnel_head
       .fragment = net16(0x4000), /* DF: an outer fragment would be dropped at the other end anyway */
       .ttl = TUNNEL_TTL,
       .protocol = PROTO_UDP,
-      .source = p->node->v4.words[3],
+      .source = node_of(p)->v4.words[3],
       .destination = p->hop.peer.words[3],
   };
   ip.checksum = ipv4_checksum(&ip);
   outer->ip = ip;
   outer->udp.source = tunnel_source_port(p);
-  outer->udp.destination = p->node->tunnel_port;
+  outer->udp.destination = node_of(p)->tunnel_port;
   outer->udp.length = net16((__u16)(inner_length + sizeof *outer - sizeof outer->ip));
   outer->udp.checksum = 0; /* RFC 7348 §5: SHOULD be zero; the inner packet has its own */
   outer->vxlan.flags = 0x08;
   outer->vxlan.reserved[0] = outer->vxlan.reserved[1] = outer->vxlan.reserved[2] = 0;
-  outer->vxlan.vni = net32(p->node->vni << 8);
+  outer->vxlan.vni = net32(node_of(p)->vni << 8);
   /* The inner Ethernet header only has to be there: both ends route by the inner IP address. Locally
    * administered. */
   static const __u8 inner[12] = {0x02, 0x54, 0x57, 0, 0, 2, 0x02, 0x54, 0x57, 0, 0, 1};
@@ -79,7 +74,7 @@ static __always_inline void fill_tunnel_header(struct pkt* p, struct tunnel_head
 
 static __always_inline enum verdict forward_by_tunnel(struct pkt* p) {
   const __u32 l3 = p->l3, inner_length = p->length - l3;
-  if (inner_length > p->node->mtu && !is_segmented_later(p)) return drop(p, DROP_TOO_BIG);
+  if (inner_length > node_of(p)->mtu && !is_segmented_later(p)) return drop(p, DROP_TOO_BIG);
   if (l3 != sizeof(struct eth_header))
     return drop(p, DROP_BAD_HEADER); /* a VLAN tag has no place inside the tunnel */
   if (push_tunnel(p)) return drop(p, DROP_NO_ROOM);

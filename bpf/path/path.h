@@ -34,13 +34,15 @@ static __always_inline enum verdict stages(struct pkt* p) {
   return drop(p, DROP_NO_ROUTE); /* forward() always decides */
 }
 
-/* PASS, DROP or REDIRECT; counted. p has port, origin, ifindex and length; everything else is zero. */
-static __always_inline enum verdict path(struct pkt* p) {
+/* PASS, DROP or REDIRECT; counted. The packet has port, origin, ifindex and length; everything else is zero.
+ */
+static __always_inline enum verdict path(struct carried* carried) {
   const __u32 zero = 0;
+  struct pkt* p = &carried->pkt;
   const __u32 length = p->length;
-  p->node = lookup(p, node, &zero);
+  carried->node = lookup(p, node, &zero);
   enum verdict verdict;
-  if (!p->node || !p->node->masquerade_last)
+  if (!carried->node || !carried->node->masquerade_last)
     verdict = p->origin == FROM_UPLINK ? PASS : drop(p, DROP_NOT_CONFIGURED);
   else
     verdict = stages(p);

@@ -4,18 +4,17 @@
 
 #include "bpf/abi.h"
 
-struct pkt {
-  void* port;              /* the engine's own handle on the packet */
-  const struct node* node; /* what this node is */
+struct pkt {        /* without pointers: functions proved_alone are given it as plain memory */
   struct tuple now; /* as the packet reads; of an ICMP error: as the other side would answer what it quotes */
   struct tuple to;  /* as it will leave */
   struct hop hop;   /* where to */
-  struct flow* flow; /* its entry, if there is one */
-  __u64 epochs[2];   /* of the rule sets it is decided under */
+  __u64 now_ns;     /* when it came */
+  __u64 epochs[2];  /* of the rule sets it is decided under */
   __u64 generation;
   __u32 rule_sets[2];      /* of the opener (egress) and of the other side (ingress) */
   __u32 identities[2];     /* ditto */
   __u32 rule;              /* that allowed it */
+  __u32 moved;             /* UDP to a backend: the row of that backend in the table moved */
   __u32 ifindex;           /* where it came in */
   __u32 length;            /* of the whole packet, bytes */
   __u32 outer_source;      /* IPv4 source of the tunnel header taken off */
@@ -25,16 +24,31 @@ struct pkt {
   __u8 reason;             /* enum drop_reason */
   __u8 protocol;
   __u8 tcp_flags;
+  __u8 source_mac[6];
+  __u8 seen;         /* FLOW_TCP_* of its flow, this packet included */
   __u8 v4 : 1;       /* IPv4 headers, whatever the addresses' form */
+  __u8 found : 1;    /* its flow has an entry */
   __u8 known : 1;    /* a valid flow entry answers everything: stages 3 to 5 have nothing to do */
   __u8 stale : 1;    /* its entry stands, but was decided under other rules or addresses */
   __u8 reply : 1;    /* it answers the flow's opener */
   __u8 nat : 1;      /* `to` differs from `now` */
   __u8 tunneled : 1; /* it came in a tunnel header, now taken off */
   __u8 opening : 1;  /* its entry is in the table opening */
+  __u8 suspect : 1;  /* UDP to a backend of which it must be asked whether it still serves */
   __u8 occupied : 1; /* its key is that of another flow's NAT, in the other direction */
   __u8 shadowed : 1; /* an entry that is over still stands under one of its keys in the table flows */
 };
+
+/* A packet with what leads to it and to its surroundings: for functions that stand in the entry's own frame.
+ */
+struct carried {
+  struct pkt pkt;
+  void* port;              /* the engine's own handle on the packet */
+  const struct node* node; /* what this node is */
+};
+static __always_inline const struct node* node_of(const struct pkt* p) {
+  return ((const struct carried*)p)->node;
+}
 
 /* Stages end a packet's way by saying why. */
 static __always_inline enum verdict drop(struct pkt* p, enum drop_reason reason) {
@@ -50,6 +64,13 @@ enum checksum_part { PSEUDO_HEADER, PAYLOAD };
 #define TCP_SYN 0x02
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
+
+static __always_inline _Bool same_mac(const __u8* one, const __u8* other) {
+  __u16 a[3], b[3];
+  copy(a, one, 6);
+  copy(b, other, 6);
+  return a[0] == b[0] && a[1] == b[1] && a[2] == b[2];
+}
 
 static __always_inline _Bool same_addr(const struct addr* one, const struct addr* other) {
   return one->halves[0] == other->halves[0] && one->halves[1] == other->halves[1];
@@ -72,6 +93,16 @@ static __always_inline _Bool is_confined(const struct addr* a) {
 static __always_inline struct addr from_v4(__u32 address) {
   struct addr mapped = {.words = {0, 0, net32(0xffff), address}};
   return mapped;
+}
+
+/* Scatters flows evenly; the same on every machine. */
+static __always_inline __u64 mix_of(const struct tuple* t, __u8 protocol) {
+  __u64 mix = t->source.halves[1] ^ t->destination.halves[1] * 0x9e3779b97f4a7c15ull;
+  mix ^= t->source.halves[0] ^ t->destination.halves[0];
+  mix ^= (__u64)t->source_port << 32 | (__u64)t->destination_port << 16 | protocol;
+  mix *= 0xff51afd7ed558ccdull;
+  mix ^= mix >> 32;
+  return mix * 0xc4ceb9fe1a85ec53ull;
 }
 
 static __always_inline _Bool same_tuple(const struct tuple* one, const struct tuple* other) {

@@ -12,9 +12,12 @@
 #define net32(x)          bpf_htonl(x)
 #define copy(to, from, n) __builtin_memcpy(to, from, n)
 #define unrolled          _Pragma("unroll")
-/* A call of its own: its variables have left the stack (512 bytes in all) when it returns. For what only the
- * first packet of a flow meets. */
-#define out_of_line static __attribute__((noinline))
+/* A call of its own: its variables have left the stack (512 bytes in all) when it returns. */
+#define own_frame static __attribute__((noinline))
+/* Also verified by itself, for any struct pkt, so that what it can come to does not multiply with what its
+ * caller can. It sees tables, but neither the packet's bytes nor node_of(). For what only the first packet of
+ * a flow meets. */
+#define proved_alone __attribute__((noinline))
 
 #include "bpf/abi.h"
 #include "bpf/path/pkt.h"
@@ -52,7 +55,9 @@
 
 #define MOST_HEADER_BYTES 511u
 
-static __always_inline struct __sk_buff* skb_of(const struct pkt* p) { return p->port; }
+static __always_inline struct __sk_buff* skb_of(const struct pkt* p) {
+  return ((const struct carried*)p)->port;
+}
 
 /* The bytes at offset, or NULL where the packet is shorter. Valid until the packet is next resized or summed.
  */

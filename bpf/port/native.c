@@ -146,8 +146,9 @@ void native_show(struct native* engine, const char* stage, const struct pkt* p, 
 
 struct native_outcome native_run(struct native* engine, struct native_packet* packet) {
   struct native_run_state state = {.engine = engine, .packet = packet};
-  struct pkt p = {
-      .port = &state, .origin = (__u8)packet->origin, .ifindex = packet->ifindex, .length = packet->length};
-  const enum verdict verdict = path(&p);
-  return outcome_of(&p, verdict);
+  struct carried c = {
+      .pkt = {.origin = (__u8)packet->origin, .ifindex = packet->ifindex, .length = packet->length},
+      .port = &state};
+  const enum verdict verdict = path(&c);
+  return outcome_of(&c.pkt, verdict);
 }

@@ -10,7 +10,8 @@
 
 #undef __always_inline /* glibc has one of its own */
 #define __always_inline inline __attribute__((always_inline))
-#define out_of_line     static __attribute__((noinline))
+#define own_frame       static __attribute__((noinline))
+#define proved_alone    static __attribute__((noinline))
 #define unrolled
 #define net16(x)          __builtin_bswap16((__u16)(x))
 #define net32(x)          __builtin_bswap32((__u32)(x))
@@ -19,7 +20,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "net16 and net32 swap"
 
 #include "bpf/path/pkt.h"
 
-/* One run: what p->port points to. */
+/* One run: what the port points to. */
 struct native_run_state {
   struct native* engine;
   struct native_packet* packet;
@@ -31,7 +32,9 @@ __u32 native_random32(struct native* engine);
 void native_count(struct native* engine, __u32 row, __u32 bytes);
 void native_show(struct native* engine, const char* stage, const struct pkt* p, enum verdict verdict);
 
-static inline struct native_run_state* state_of(const struct pkt* p) { return p->port; }
+static inline struct native_run_state* state_of(const struct pkt* p) {
+  return ((const struct carried*)p)->port;
+}
 
 #define lookup(p, table, key)        native_lookup(state_of(p)->engine, TABLE_##table, key)
 #define insert(p, table, key, value) native_put(state_of(p)->engine, TABLE_##table, key, value)

@@ -27,7 +27,9 @@ class DpdkEngine : public Engine {
   std::string name() const override { return "dpdk"; }
 
   Result<> put(table_id table, const Bytes& key, const Bytes& value) override {
-    const int error = native_put(&worker_->engine(), table, key.data(), value.data());
+    native* engine = &worker_->engine();
+    const int error = value.empty() ? native_delete(engine, table, key.data())
+                                    : native_put(engine, table, key.data(), value.data());
     if (error != 0) return fail_errno(-error, "put a row of table {}", static_cast<int>(table));
     return {};
   }

@@ -46,5 +46,6 @@ inline Bytes from_tunnel(const Frame& inner) { return Tunnel{kOther, kThis}.arou
 // The parts of cases() that have files of their own.
 std::vector<Case> hostile_cases();  // cases_hostile.cc
 std::vector<Case> lasting_cases();  // cases_lasting.cc
+std::vector<Case> service_cases();  // cases_services.cc
 
 }  // namespace thalweg::packet

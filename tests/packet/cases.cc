@@ -144,6 +144,10 @@ void spoofing(std::vector<Case>& out) {
   out.push_back({"a pod uses its neighbour's address",
                  pods(),
                  {{FROM_POD, Frame{.from = kNeighbour, .to = kPod}.bytes(), dropped(DROP_SPOOFED_SOURCE)}}});
+  out.push_back({"a pod does not send with another MAC",
+                 pods(),
+                 {{FROM_POD, Frame{.from = kPod, .to = kNeighbour, .from_mac = kVethMac}.bytes(),
+                   dropped(DROP_SPOOFED_SOURCE)}}});
   out.push_back(
       {"a pod uses an address of the world",
        pods(),
@@ -214,7 +218,7 @@ void services(std::vector<Case>& out) {
                  {{FROM_POD, asked.bytes(), dropped(DROP_NO_SERVICE_PORT)}}});
   out.push_back({"a service address that no service has",
                  pods(),
-                 {{FROM_POD, asked.bytes(), dropped(DROP_NO_SERVICE_PORT)}}});
+                 {{FROM_POD, asked.bytes(), dropped(DROP_NO_SUCH_SERVICE)}}});
   out.push_back({"a service without endpoints",
                  pods() + service(kVip, 80, kTcp, "", 0),
                  {{FROM_POD, asked.bytes(), dropped(DROP_NO_BACKEND)}}});
@@ -406,6 +410,7 @@ std::vector<Case> all() {
     part(out);
   for (Case& more : hostile_cases()) out.push_back(std::move(more));
   for (Case& more : lasting_cases()) out.push_back(std::move(more));
+  for (Case& more : service_cases()) out.push_back(std::move(more));
   return out;
 }
 

@@ -23,7 +23,7 @@ class Engine {
  public:
   virtual ~Engine() = default;
   virtual std::string name() const = 0;
-  // Puts a row, raw bytes as in bpf/abi.h.
+  // Puts a row, raw bytes as in bpf/abi.h; without a value: takes it away.
   virtual Result<> put(table_id table, const Bytes& key, const Bytes& value) = 0;
   // Empties every table, flows too.
   virtual Result<> clear() = 0;

@@ -50,6 +50,15 @@ Rows world() {
          service("203.0.113.130", 80, kUdp, "198.51.100.11", 53) + service("203.0.113.131", 80, kTcp, "", 0) +
          service("192.0.2.1", 80, kTcp, "198.51.100.70", 8080, SERVICE_NODE_PORT) +
          service("203.0.113.20", 80, kTcp, "198.51.100.10", 8080, SERVICE_LOAD_BALANCER) +
+         FullService{
+             .address = "203.0.113.131", .port = 53, .flags = SERVICE_CLUSTER_IP | SERVICE_INSIDE_LOCAL}
+             .rows() +
+         FullService{.address = "203.0.113.20",
+                     .port = 8080,
+                     .inside = {"198.51.100.10"},
+                     .flags = SERVICE_LOAD_BALANCER,
+                     .source_ranges = {"192.0.2.0/24"}}
+             .rows() +
          service("2001:db8:f::1", 80, kTcp, "2001:db8:2::70", 8080);
 }
 

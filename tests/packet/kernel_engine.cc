@@ -56,7 +56,8 @@ class KernelEngine : public Engine {
   bool can_take(const Bytes& packet) const override { return packet.size() >= 14 + 20; }
 
   Result<> put(table_id table, const Bytes& key, const Bytes& value) override {
-    if (bpf_map_update_elem(fd(table), key.data(), value.data(), BPF_ANY) != 0)
+    if (value.empty() ? bpf_map_delete_elem(fd(table), key.data()) != 0
+                      : bpf_map_update_elem(fd(table), key.data(), value.data(), BPF_ANY) != 0)
       return fail_errno(errno, "put a row of {}", kMapNames[table]);
     put_.emplace_back(table, key);
     return {};

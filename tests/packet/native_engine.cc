@@ -17,8 +17,9 @@ class NativeEngine : public Engine {
   std::string name() const override { return "native"; }
 
   Result<> put(table_id table, const Bytes& key, const Bytes& value) override {
-    if (const int code = native_put(engine_, table, key.data(), value.data()); code != 0)
-      return fail_errno(-code, "put a row of table {}", static_cast<int>(table));
+    const int code = value.empty() ? native_delete(engine_, table, key.data())
+                                   : native_put(engine_, table, key.data(), value.data());
+    if (code != 0) return fail_errno(-code, "put a row of table {}", static_cast<int>(table));
     return {};
   }
 

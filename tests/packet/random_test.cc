@@ -139,6 +139,7 @@ Sent random_answer(Chance& chance, const Answer& answer) {
   frame.tcp_flags = chance.of<uint8_t>({kSyn | kAck, kAck, kAck | kFin});
   frame.icmp_type = frame.icmp_type == 8 ? 0 : 8;
   frame.ttl = 64;
+  frame.from_mac = kPodMac;
   if (answer.hop == HOP_HOST) back.from = FROM_HOST;
   if (answer.hop == HOP_WORLD || answer.hop == HOP_TUNNEL) back.from = FROM_UPLINK;
   return back;

@@ -118,6 +118,92 @@ Rows service(const std::string& address, uint16_t port, uint8_t protocol, const 
   return rows;
 }
 
+namespace {
+
+service_key key_of(const FullService& of) {
+  service_key key{};
+  key.address = abi_address(of.address);
+  key.port = htons(of.port);
+  key.protocol = of.protocol;
+  return key;
+}
+
+::backend at_8080(const std::string& address) {
+  ::backend to{};
+  to.address = abi_address(address);
+  to.port = htons(8080);
+  return to;
+}
+
+member_key member_of(const FullService& of, const std::string& backend) {
+  member_key key{};
+  key.service = key_of(of);
+  key.address = abi_address(backend);
+  key.port = htons(8080);
+  key.audience = INSIDE;
+  return key;
+}
+
+Rows slots(const service_key& key, audience whose, const std::vector<std::string>& backends) {
+  Rows rows;
+  for (uint32_t slot = 0; slot < backends.size(); ++slot)
+    rows.push_back(
+        row(TABLE_backends, backend_key{key, slot, static_cast<uint32_t>(whose)}, at_8080(backends[slot])));
+  return rows;
+}
+
+Rows ranges(const FullService& of) {
+  Rows rows;
+  for (const std::string& range : of.source_ranges) {
+    const prefix client = abi_prefix(range);
+    source_range_key key{};
+    key.prefixlen = SOURCE_RANGE_BITS + client.prefixlen;
+    key.port = htons(of.port);
+    key.protocol = of.protocol;
+    key.address = abi_address(of.address);
+    std::memcpy(key.client.bytes, client.bytes, sizeof client.bytes);
+    rows.push_back(row(TABLE_source_ranges, key, uint32_t{1}));
+  }
+  return rows;
+}
+
+Rows positions(const FullService& of) {
+  Rows rows;
+  for (size_t first = 0; first < of.maglev.size(); first += MAGLEV_ROW) {
+    maglev_row slots{};
+    for (size_t i = 0; i < MAGLEV_ROW && first + i < of.maglev.size(); ++i)
+      slots.slots[i] = of.maglev[first + i];
+    rows.push_back(
+        row(TABLE_maglev, maglev_key{key_of(of), static_cast<uint32_t>(first / MAGLEV_ROW), 0}, slots));
+  }
+  return rows;
+}
+
+}  // namespace
+
+Rows FullService::rows() const {
+  const service_key key = key_of(*this);
+  ::service value{};
+  value.affinity_s = affinity_s;
+  value.flags = flags | (source_ranges.empty() ? 0u : SERVICE_SOURCE_RANGES);
+  value.backends[INSIDE] = static_cast<uint32_t>(inside.size());
+  value.backends[OUTSIDE] = static_cast<uint32_t>(flags & SERVICE_APART ? outside.size() : inside.size());
+  value.maglev = static_cast<uint32_t>(maglev.size());
+  return Rows{row(TABLE_services, key, value)} + slots(key, INSIDE, inside) + slots(key, OUTSIDE, outside) +
+         ranges(*this) + positions(*this);
+}
+
+PutRow member(const FullService& of, const std::string& backend) {
+  return row(TABLE_members, member_of(of, backend), uint32_t{1});
+}
+PutRow no_member(const FullService& of, const std::string& backend) {
+  return {TABLE_members, raw(member_of(of, backend)), ""};
+}
+PutRow moved(const std::string& backend, uint32_t number) {
+  const addr address = abi_address(backend);
+  return row(TABLE_moved, moved_row(&address, htons(8080)), number);
+}
+
 PutRow generation(uint64_t number) { return row(TABLE_generation, kZero, number); }
 
 Rows operator+(Rows rows, const PutRow& row) {

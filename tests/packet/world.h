@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tests/packet/engine.h"
+#include "tests/packet/frame.h"
 
 namespace thalweg::packet {
 
@@ -18,7 +19,7 @@ using Rows = std::vector<PutRow>;
 // Interfaces and MACs of this world.
 inline constexpr uint32_t kSenderIfindex = 1;  // where every packet of a case comes in
 inline constexpr uint32_t kOtherIfindex = 7, kUplinkIfindex = 20, kHostIfindex = 21;
-inline const std::string kPodMac("\x02\0\0\0\0\x0a", 6), kVethMac("\x02\0\0\0\0\x0b", 6),
+inline const std::string kPodMac("\x02\0\0\0\0\x01", 6), kVethMac("\x02\0\0\0\0\x0b", 6),
     kHostMac("\x02\0\0\0\0\x0c", 6);
 inline constexpr uint16_t kMasqueradePort = 61000;  // the only one: what is chosen is known
 
@@ -40,6 +41,24 @@ PutRow allow(uint32_t rule_set, direction direction, uint32_t identity, uint8_t 
 // A service with one backend, so that what is chosen is known; none with an empty backend.
 Rows service(const std::string& address, uint16_t port, uint8_t protocol, const std::string& backend,
              uint16_t backend_port, uint32_t flags = SERVICE_CLUSTER_IP);
+// A service said in full. Its backends are addresses; their port is 8080.
+struct FullService {
+  std::string address;
+  uint16_t port = 80;
+  uint8_t protocol = kTcp;
+  std::vector<std::string> inside = {}, outside = {};  // slots by audience; outside: only if they differ
+  uint32_t flags = SERVICE_CLUSTER_IP;
+  uint32_t affinity_s = 0;
+  std::vector<std::string> source_ranges = {};
+  std::vector<uint16_t> maglev = {};  // position → slot
+  Rows rows() const;
+};
+// That a backend serves, and that it does no more.
+PutRow member(const FullService& of, const std::string& backend);
+PutRow no_member(const FullService& of, const std::string& backend);
+// The row of a backend's address in the table moved.
+PutRow moved(const std::string& backend, uint32_t number);
+
 PutRow generation(uint64_t number);
 
 Rows operator+(Rows rows, const PutRow& row);

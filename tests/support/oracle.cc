@@ -156,7 +156,7 @@ drop_reason Oracle::find_hop(const Way& way, Answer& answer) const {
   const ::route* route = route_of(way.frame.to);
   const uint32_t kind = route ? route->kind : uint32_t{ROUTE_WORLD};
   if (kind == ROUTE_POD_CIDR) return DROP_NO_SUCH_POD;
-  if (kind == ROUTE_SERVICE_CIDR) return DROP_NO_SERVICE_PORT;
+  if (kind == ROUTE_SERVICE_CIDR) return DROP_NO_SUCH_SERVICE;
   if (kind == ROUTE_WORLD) {
     if (way.sent.from == FROM_HOST) return DROP_NO_ROUTE;
     answer.hop = HOP_WORLD;
