@@ -42,8 +42,10 @@ bool is_first(const addr& a, uint16_t a_port, const addr& b, uint16_t b_port) {
 }  // namespace
 
 Backends::Backends(const Intent& intent) {
-  for (const auto& [key, value] : intent.services) services_[key];
-  for (const auto& [key, value] : intent.backends) services_[key.service].insert(value);
+  for (const auto& [key, value] : intent.services)
+    if (key.protocol == IPPROTO_UDP) services_[key];
+  for (const auto& [key, value] : intent.backends)
+    if (key.service.protocol == IPPROTO_UDP) services_[key.service].insert(value);
 }
 
 bool Backends::has(const service_key& service, const addr& address, uint16_t port) const {

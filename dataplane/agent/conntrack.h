@@ -25,7 +25,7 @@ struct SweepStats {
   uint64_t backend_gone = 0;  // ditto
 };
 
-// The backends of every service, for one round.
+// The backends of every UDP service, for one round: only such flows outlive their backend unnoticed.
 class Backends {
  public:
   explicit Backends(const Intent& intent);

@@ -80,15 +80,15 @@ Result<> Reconciler::read_generation() {
 }
 
 Result<> Reconciler::update(const Intent& desired, const Touched& touched) {
-  if (owed_.empty()) return make(desired, touched);
+  if (owed_.empty()) return make(diff(applied_, desired, touched));
   Touched all = std::exchange(owed_, {});
   all.insert(all.end(), touched.begin(), touched.end());
-  return make(desired, all);
+  return make(diff(applied_, desired, std::move(all)));
 }
 
 Result<> Reconciler::update_all(const Intent& desired) {
   owed_.clear();
-  return make(desired, differing(applied_, desired));
+  return make(diff(applied_, desired));
 }
 
 Result<uint64_t> Reconciler::verify(const Intent& desired) {
@@ -105,8 +105,7 @@ Result<uint64_t> Reconciler::verify(const Intent& desired) {
   return drifted.size();
 }
 
-Result<> Reconciler::make(const Intent& desired, const Touched& touched) {
-  const auto changes = diff(applied_, desired, touched);
+Result<> Reconciler::make(const std::vector<Change>& changes) {
   bump_owed_ |= invalidates_flows(applied_, changes);
   auto applied = apply(changes);
   auto bumped = bump();

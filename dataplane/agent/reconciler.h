@@ -38,7 +38,7 @@ class Reconciler {
   const ReconcilerStats& stats() const { return stats_; }
 
  private:
-  Result<> make(const Intent& desired, const Touched& touched);
+  Result<> make(const std::vector<Change>& changes);
   Result<> apply(const std::vector<Change>& changes);
   Result<> apply_singly(const std::vector<Change>& changes);
   Result<> read_generation();

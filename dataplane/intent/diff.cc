@@ -13,22 +13,25 @@ using Op = Change::Op;
 // A row that has to become another one.
 struct Delta {
   Bytes key;
-  std::optional<Bytes> now;  // what the table holds
-  std::optional<Bytes> then;
+  bool put;  // else deleted
 };
 using Deltas = std::array<std::vector<Delta>, TABLES>;
 
+// touched: each row once.
 Deltas deltas_of(const Intent& actual, const Intent& desired, Touched touched) {
-  std::ranges::sort(touched);
-  touched.erase(std::ranges::unique(touched).begin(), touched.end());
   Deltas out;
   for (auto& [table, key] : touched) {
-    Delta delta{std::move(key), {}, {}};
-    delta.now = find(actual, table, delta.key);
-    delta.then = find(desired, table, delta.key);
-    if (delta.now != delta.then) out[table].push_back(std::move(delta));
+    if (same_row(actual, desired, table, key)) continue;
+    const bool put = contains(desired, table, key);
+    out[table].push_back({std::move(key), put});
   }
   return out;
+}
+
+Touched each_once(Touched touched) {
+  std::ranges::sort(touched);
+  touched.erase(std::ranges::unique(touched).begin(), touched.end());
+  return touched;
 }
 
 bool is_lpm_of_addresses(table_id table) { return table == TABLE_routes || table == TABLE_prefixes; }
@@ -52,7 +55,7 @@ class Planner {
     for (const auto& delta : deltas_[TABLE_rules]) {
       Transition& set = transition(from_bytes<rule_key>(delta.key).rule_set);
       set.rules_change = true;
-      if (!delta.then) set.rules_go = true;
+      if (!delta.put) set.rules_go = true;
     }
   }
 
@@ -116,14 +119,14 @@ class Planner {
     auto& deltas = deltas_[table];
     if (is_lpm_of_addresses(table)) std::ranges::stable_sort(deltas, std::greater<>(), length_of);
     for (const auto& delta : deltas)
-      if (delta.then) out_.push_back({table, Op::Put, delta.key, *delta.then});
+      if (delta.put) out_.push_back({table, Op::Put, delta.key, *find(desired_, table, delta.key)});
   }
 
   void deletes(table_id table) {
     auto& deltas = deltas_[table];
     if (is_lpm_of_addresses(table)) std::ranges::reverse(deltas);
     for (const auto& delta : deltas)
-      if (!delta.then) out_.push_back({table, Op::Delete, delta.key, {}});
+      if (!delta.put) out_.push_back({table, Op::Delete, delta.key, {}});
   }
 
   const Intent& actual_;
@@ -136,22 +139,22 @@ class Planner {
 }  // namespace
 
 std::vector<Change> diff(const Intent& actual, const Intent& desired) {
-  return diff(actual, desired, differing(actual, desired));
+  return Planner(actual, desired, differing(actual, desired)).plan();
 }
 
-std::vector<Change> diff(const Intent& actual, const Intent& desired, const Touched& touched) {
-  return Planner(actual, desired, touched).plan();
+std::vector<Change> diff(const Intent& actual, const Intent& desired, Touched touched) {
+  return Planner(actual, desired, each_once(std::move(touched))).plan();
 }
 
 Touched differing(const Intent& actual, const Intent& desired) {
   Touched out;
-  for_each_table(desired, [&](table_id table, const auto& rows) {
-    for (const auto& [key, value] : rows)
-      if (find(actual, table, to_bytes(key)) != to_bytes(value)) out.emplace_back(table, to_bytes(key));
-  });
-  for_each_table(actual, [&](table_id table, const auto& rows) {
-    for (const auto& [key, value] : rows)
-      if (!find(desired, table, to_bytes(key))) out.emplace_back(table, to_bytes(key));
+  for_each_table(actual, desired, [&](table_id table, const auto& now, const auto& then) {
+    for (const auto& [key, value] : then) {
+      const auto row = now.find(key);
+      if (row == now.end() || !RowEqual()(row->second, value)) out.emplace_back(table, to_bytes(key));
+    }
+    for (const auto& [key, value] : now)
+      if (!then.contains(key)) out.emplace_back(table, to_bytes(key));
   });
   return out;
 }
@@ -165,7 +168,7 @@ bool invalidates_flows(const Intent& actual, std::span<const Change> changes) {
       case TABLE_routes:
       case TABLE_prefixes: return true;
       case TABLE_identities:
-      case TABLE_endpoints: return find(actual, change.table, change.key).has_value();
+      case TABLE_endpoints: return contains(actual, change.table, change.key);
       default: return false;
     }
   });

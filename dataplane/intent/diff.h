@@ -14,9 +14,9 @@ namespace thalweg::dataplane {
 // epoch 0 meanwhile.
 std::vector<Change> diff(const Intent& actual, const Intent& desired);
 // The same for the rows named only.
-std::vector<Change> diff(const Intent& actual, const Intent& desired, const Touched& touched);
+std::vector<Change> diff(const Intent& actual, const Intent& desired, Touched touched);
 
-// Every key by which the two differ.
+// Every key by which the two differ, each once.
 Touched differing(const Intent& actual, const Intent& desired);
 
 // Whether cached flows may rest on what these changes altered: addresses' identities, routes, endpoints

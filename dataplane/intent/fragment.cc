@@ -3,17 +3,17 @@
 namespace thalweg::dataplane {
 
 void Sum::show(const Claim& claim, Touched& touched) {
-  for (const auto& row : claim.rows) {
-    put(intent_, row.table, row.key, row.value);
-    touched.emplace_back(row.table, row.key);
-  }
+  claim.rows.each([&](table_id table, std::string_view key, std::string_view value) {
+    put(intent_, table, key, value);
+    touched.emplace_back(table, key);
+  });
 }
 
 void Sum::hide(const Claim& claim, Touched& touched) {
-  for (const auto& row : claim.rows) {
-    erase(intent_, row.table, row.key);
-    touched.emplace_back(row.table, row.key);
-  }
+  claim.rows.each([&](table_id table, std::string_view key, std::string_view) {
+    erase(intent_, table, key);
+    touched.emplace_back(table, key);
+  });
 }
 
 // Whoever holds a disputed claim is taken out first and the winner put in last, so rows of the two never mix.
@@ -32,6 +32,7 @@ void Sum::set(const kube::ObjectRef& object, Fragment fragment, Touched& touched
   for (const auto& claim : old.claims) claims_[claim.of].erase({claim.rank, object});
   fragments_.erase(object);
   if (fragment != Fragment{}) {
+    for (auto& claim : fragment.claims) claim.rows.shrink_to_fit();
     const auto& stored = fragments_.emplace(object, std::move(fragment)).first->second;
     for (const auto& claim : stored.claims) claims_[claim.of].emplace(Candidate{claim.rank, object}, &claim);
   }

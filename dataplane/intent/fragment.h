@@ -17,7 +17,35 @@ struct FragmentRow {
   table_id table;
   Bytes key;
   Bytes value;
-  bool operator==(const FragmentRow&) const = default;
+};
+
+// The rows of one claim, end to end: a service may have thousands.
+class ClaimRows {
+ public:
+  ClaimRows() = default;
+  ClaimRows(std::initializer_list<FragmentRow> rows) {
+    for (const auto& row : rows) push_back(row);
+  }
+  // Keys and values have the sizes of their table.
+  void push_back(const FragmentRow& row) {
+    bytes_.push_back(static_cast<char>(row.table));
+    bytes_.append(row.key).append(row.value);
+  }
+  // f(table, key, value), the last two as std::string_view.
+  template <class F>
+  void each(F&& f) const {
+    for (std::string_view rest = bytes_; !rest.empty();) {
+      const auto table = static_cast<table_id>(rest.front());
+      const auto& sizes = info(table);
+      f(table, rest.substr(1, sizes.key_size), rest.substr(1 + sizes.key_size, sizes.value_size));
+      rest.remove_prefix(1 + sizes.key_size + sizes.value_size);
+    }
+  }
+  void shrink_to_fit() { bytes_.shrink_to_fit(); }
+  bool operator==(const ClaimRows&) const = default;
+
+ private:
+  Bytes bytes_;
 };
 
 // Rows that go together: of those who claim the same `of`, one has all of its rows in, the others none.
@@ -26,7 +54,7 @@ struct Claim {
   uint8_t rank = 0;  // the smaller wins, then the smaller object
   std::string
       what;  // "ClusterIP 192.0.2.1 port 80/TCP", for the loser's complaint; empty: sharing is no fault
-  std::vector<FragmentRow> rows;
+  ClaimRows rows;
   bool operator==(const Claim&) const = default;
 };
 

@@ -2,6 +2,8 @@
 
 #include <arpa/inet.h>
 
+#include <algorithm>
+
 namespace thalweg::dataplane {
 
 namespace {
@@ -19,9 +21,17 @@ using KeyOf = typename std::remove_cvref_t<R>::key_type;
 template <class R>
 using ValueOf = typename std::remove_cvref_t<R>::mapped_type;
 
+template <class K, class V>
+bool same_in(const Rows<K, V>& a, const Rows<K, V>& b, const K& key) {
+  const auto ours = a.find(key);
+  const auto theirs = b.find(key);
+  if (ours == a.end() || theirs == b.end()) return ours == a.end() && theirs == b.end();
+  return RowEqual()(ours->second, theirs->second);
+}
+
 }  // namespace
 
-std::optional<Bytes> find(const Intent& intent, table_id table, const Bytes& key) {
+std::optional<Bytes> find(const Intent& intent, table_id table, std::string_view key) {
   std::optional<Bytes> out;
   on_table(intent, table, [&](const auto& rows) {
     const auto row = rows.find(from_bytes<KeyOf<decltype(rows)>>(key));
@@ -30,14 +40,29 @@ std::optional<Bytes> find(const Intent& intent, table_id table, const Bytes& key
   return out;
 }
 
-void put(Intent& intent, table_id table, const Bytes& key, const Bytes& value) {
+void put(Intent& intent, table_id table, std::string_view key, std::string_view value) {
   on_table(intent, table, [&](auto& rows) {
     rows[from_bytes<KeyOf<decltype(rows)>>(key)] = from_bytes<ValueOf<decltype(rows)>>(value);
   });
 }
 
-void erase(Intent& intent, table_id table, const Bytes& key) {
+void erase(Intent& intent, table_id table, std::string_view key) {
   on_table(intent, table, [&](auto& rows) { rows.erase(from_bytes<KeyOf<decltype(rows)>>(key)); });
+}
+
+bool contains(const Intent& intent, table_id table, std::string_view key) {
+  bool out = false;
+  on_table(intent, table,
+           [&](const auto& rows) { out = rows.contains(from_bytes<KeyOf<decltype(rows)>>(key)); });
+  return out;
+}
+
+bool same_row(const Intent& a, const Intent& b, table_id table, std::string_view key) {
+  bool same = true;
+  for_each_table(a, b, [&](table_id id, const auto& ours, const auto& theirs) {
+    if (id == table) same = same_in(ours, theirs, from_bytes<KeyOf<decltype(ours)>>(key));
+  });
+  return same;
 }
 
 size_t row_count(const Intent& intent) {
@@ -47,10 +72,10 @@ size_t row_count(const Intent& intent) {
 }
 
 bool operator==(const Intent& a, const Intent& b) {
-  bool same = row_count(a) == row_count(b);
-  for_each_table(a, [&](table_id table, const auto& rows) {
-    for (const auto& [key, value] : rows)
-      if (same && find(b, table, to_bytes(key)) != to_bytes(value)) same = false;
+  bool same = true;
+  for_each_table(a, b, [&](table_id, const auto& ours, const auto& theirs) {
+    same = same && ours.size() == theirs.size() &&
+           std::ranges::all_of(ours, [&](const auto& row) { return same_in(ours, theirs, row.first); });
   });
   return same;
 }

@@ -6,14 +6,13 @@
 #include <optional>
 #include <string_view>
 #include <type_traits>
-#include <unordered_map>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
 #include "base/ip.h"
 #include "bpf/abi.h"
 #include "dataplane/datapath.h"
+#include "dataplane/intent/rows.h"
 
 namespace thalweg::dataplane {
 
@@ -26,27 +25,11 @@ Bytes to_bytes(const T& value) {
 
 // The other way; the sizes must agree.
 template <class T>
-T from_bytes(const Bytes& bytes) {
+T from_bytes(std::string_view bytes) {
   T value{};
   std::memcpy(&value, bytes.data(), std::min(sizeof value, bytes.size()));
   return value;
 }
-
-struct RowHash {
-  template <class K>
-  size_t operator()(const K& key) const {
-    return std::hash<std::string_view>()({reinterpret_cast<const char*>(&key), sizeof key});
-  }
-};
-struct RowEqual {
-  template <class K>
-  bool operator()(const K& a, const K& b) const {
-    return std::memcmp(&a, &b, sizeof a) == 0;
-  }
-};
-
-template <class K, class V>
-using Rows = std::unordered_map<K, V, RowHash, RowEqual>;
 
 // A macro for every AGENT table: declare AGENT_ROWS(name, key, value, entries), include this list.
 #define THALWEG_TABLE_AGENT(name, kind, key, value, entries) AGENT_ROWS(name, kind, key, value, entries)
@@ -65,6 +48,16 @@ template <class I, class F>
 requires std::is_same_v<std::remove_const_t<I>, Intent>
 void for_each_table(I& intent, F&& f) {
 #define AGENT_ROWS(name, kind, key, value, entries)    f(TABLE_##name, intent.name);
+#define TABLE(name, kind, key, value, entries, writer) THALWEG_TABLE_##writer(name, kind, key, value, entries)
+#include "bpf/maps.def"
+#undef TABLE
+#undef AGENT_ROWS
+}
+
+// f(table_id, rows of a, rows of b), likewise.
+template <class F>
+void for_each_table(const Intent& a, const Intent& b, F&& f) {
+#define AGENT_ROWS(name, kind, key, value, entries)    f(TABLE_##name, a.name, b.name);
 #define TABLE(name, kind, key, value, entries, writer) THALWEG_TABLE_##writer(name, kind, key, value, entries)
 #include "bpf/maps.def"
 #undef TABLE
@@ -91,9 +84,12 @@ inline constexpr TableInfo kTables[] = {
 inline const TableInfo& info(table_id table) { return kTables[table]; }
 
 // One row by bytes, for those who hold only a table_id.
-std::optional<Bytes> find(const Intent& intent, table_id table, const Bytes& key);
-void put(Intent& intent, table_id table, const Bytes& key, const Bytes& value);
-void erase(Intent& intent, table_id table, const Bytes& key);
+std::optional<Bytes> find(const Intent& intent, table_id table, std::string_view key);
+void put(Intent& intent, table_id table, std::string_view key, std::string_view value);
+void erase(Intent& intent, table_id table, std::string_view key);
+bool contains(const Intent& intent, table_id table, std::string_view key);
+// Whether both have the row with the same value, or neither has it.
+bool same_row(const Intent& a, const Intent& b, table_id table, std::string_view key);
 size_t row_count(const Intent& intent);
 bool operator==(const Intent& a, const Intent& b);
 // Every AGENT table of a datapath, as an Intent; an error names the table and what is wrong with it.
