@@ -78,4 +78,11 @@ std::vector<ObjectRef> refs(const Cluster& cluster) {
   return all;
 }
 
+void each_object(const Cluster& cluster, const std::function<void(const Object&)>& visit) {
+  for (const auto& kind : kKinds)
+    with_store(cluster, kind.kind, [&](const auto& store) {
+      for (const auto& [key, object] : store) visit(object);
+    });
+}
+
 }  // namespace thalweg::kube

@@ -34,6 +34,7 @@ bool put(Cluster& cluster, const Object& object);
 bool erase(Cluster& cluster, const ObjectRef& ref);
 // Everything in the cluster, kind by kind.
 std::vector<ObjectRef> refs(const Cluster& cluster);
+void each_object(const Cluster& cluster, const std::function<void(const Object&)>& visit);
 
 // What `thalweg status` says of a source.
 struct SourceStatus {

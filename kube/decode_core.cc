@@ -123,9 +123,6 @@ Endpoint decode_endpoint(const Field& field, const EndpointSlice& slice) {
   endpoint.terminating = conditions["terminating"].boolean(false);
   endpoint.hostname = field["hostname"].string();
   endpoint.node_name = field["nodeName"].string();
-  const Field target = field["targetRef"];
-  if (target["kind"].string() == "Pod")
-    endpoint.target_pod = {target["namespace"].string(slice.meta.key.ns), target["name"].string()};
   endpoint.zone_hints = decode_hints(field["hints"]["forZones"]);
   endpoint.node_hints = decode_hints(field["hints"]["forNodes"]);
   return endpoint;
@@ -220,7 +217,8 @@ void decode_kind(const Field& root, EndpointSlice& slice) {
   root["ports"].each([&](const Field& one) {
     slice.ports.push_back({one["name"].string(), decode_protocol(one["protocol"]), one["port"].port()});
   });
-  if (family == fqdn) return;  // names, not addresses: nothing here can use them
+  if (family == fqdn) return;                         // names, not addresses: nothing here can use them
+  slice.endpoints.reserve(root["endpoints"].size());  // there may be a quarter of a million
   root["endpoints"].each([&](const Field& one) { slice.endpoints.push_back(decode_endpoint(one, slice)); });
 }
 

@@ -75,9 +75,6 @@ json::object endpoint(const Endpoint& one) {
        json::object{{"ready", one.ready}, {"serving", one.serving}, {"terminating", one.terminating}}}};
   put(out, "hostname", one.hostname);
   put(out, "nodeName", one.node_name);
-  if (!one.target_pod.name.empty())
-    out["targetRef"] =
-        json::object{{"kind", "Pod"}, {"namespace", one.target_pod.ns}, {"name", one.target_pod.name}};
   json::object all_hints;
   put(all_hints, "forZones", hints(one.zone_hints));
   put(all_hints, "forNodes", hints(one.node_hints));

@@ -75,7 +75,6 @@ Endpoint make_endpoint(const Service& service, const Pod& pod, std::vector<Ip> a
   endpoint.ready = service.publish_not_ready || (pod.ready && !pod.meta.terminating);
   if (!pod.hostname.empty() && pod.subdomain == service.meta.key.name) endpoint.hostname = pod.hostname;
   endpoint.node_name = pod.node_name;
-  endpoint.target_pod = pod.meta.key;
   return endpoint;
 }
 

@@ -72,6 +72,11 @@ class Field {
     if (!array) return;
     for (const auto& element : *array) visit(Field(error_, &element, value_, {}));
   }
+  // Of a list; absent is an empty one.
+  size_t size() const {
+    const auto* array = as_array();
+    return array ? array->size() : 0;
+  }
   // visit(key, Field) for each member.
   template <class F>
   void members(F&& visit) const {

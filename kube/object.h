@@ -127,7 +127,6 @@ struct Endpoint {
   bool terminating = false;
   std::string hostname;
   std::string node_name;
-  ObjectKey target_pod;  // targetRef of kind Pod; empty name: none
   std::vector<std::string> zone_hints;
   std::vector<std::string> node_hints;
   bool operator==(const Endpoint&) const = default;

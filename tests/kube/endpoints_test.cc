@@ -58,8 +58,7 @@ TEST(Endpoints, OneSliceAFamilyWithResolvedPorts) {
   EXPECT_EQ(v4.service, "web");
   EXPECT_THAT(v4.ports, ElementsAre(EndpointPort{"http", Protocol::TCP, 8080},
                                     EndpointPort{"metrics", Protocol::TCP, 9000}));
-  const Endpoint expected{
-      .addresses = {Ip::v4(10, 0, 0, 1)}, .node_name = "n1", .target_pod = {"shop", "p1"}};
+  const Endpoint expected{.addresses = {Ip::v4(10, 0, 0, 1)}, .node_name = "n1"};
   EXPECT_THAT(v4.endpoints, ElementsAre(expected));
   EXPECT_EQ(slice(all, false).endpoints.front().addresses.front().str(), "2001:db8::1");
 }
