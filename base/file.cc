@@ -6,8 +6,7 @@
 #include <unistd.h>
 
 #include <filesystem>
-
-#include "base/fd.h"
+#include <vector>
 
 namespace thalweg {
 
@@ -51,29 +50,59 @@ Result<> sync_folder(const std::string& folder) {
   return {};
 }
 
-// A name of its own per process, so a crash leaves at most one stray file and two writers never share one.
-Result<> write_temporary(const std::string& path, std::string_view content, mode_t mode) {
-  ::unlink(path.c_str());
-  const Fd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
-  if (!fd) return fail_errno(errno, "create {}", path);
-  if (::fchmod(fd.get(), mode) < 0) return fail_errno(errno, "chmod {}", path);  // whatever the umask
-  TRY(write_all(fd.get(), content, path));
-  if (::fsync(fd.get()) < 0) return fail_errno(errno, "fsync {}", path);
+}  // namespace
+
+Result<> read_lines(const std::string& path, const std::function<void(std::string_view)>& on_line) {
+  const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return fail_errno(errno, "open {}", path);
+  std::string rest;
+  std::vector<char> chunk(1 << 16);
+  for (;;) {
+    const ssize_t n = ::read(fd.get(), chunk.data(), chunk.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return fail_errno(errno, "read {}", path);
+    if (n == 0) break;
+    rest.append(chunk.data(), n);
+    size_t begin = 0;
+    for (size_t end; (end = rest.find('\n', begin)) != rest.npos; begin = end + 1)
+      on_line(std::string_view(rest).substr(begin, end - begin));
+    rest.erase(0, begin);
+  }
+  if (!rest.empty()) on_line(rest);
   return {};
 }
 
-}  // namespace
+// A name of its own per thread, so a crash leaves at most one stray file and two writers never share one.
+Result<AtomicFile> AtomicFile::create(const std::string& path, mode_t mode) {
+  AtomicFile file;
+  file.path_ = path;
+  file.temporary_ = fmt::format("{}.{}.tmp", path, ::gettid());
+  ::unlink(file.temporary_.c_str());
+  file.fd_.reset(::open(file.temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
+  if (!file.fd_) return fail_errno(errno, "create {}", file.temporary_);
+  if (::fchmod(file.fd_.get(), mode) < 0)  // whatever the umask
+    return fail_errno(errno, "chmod {}", file.temporary_);
+  return file;
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_) ::unlink(temporary_.c_str());
+}
+
+Result<> AtomicFile::append(std::string_view content) { return write_all(fd_.get(), content, temporary_); }
+
+Result<> AtomicFile::commit() {
+  if (::fsync(fd_.get()) < 0) return fail_errno(errno, "fsync {}", temporary_);
+  if (::rename(temporary_.c_str(), path_.c_str()) < 0)
+    return fail_errno(errno, "rename {} to {}", temporary_, path_);
+  fd_.reset();
+  return sync_folder(folder_of(path_));
+}
 
 Result<> write_atomically(const std::string& path, std::string_view content, mode_t mode) {
-  const std::string temporary = fmt::format("{}.{}.tmp", path, ::gettid());
-  auto written = write_temporary(temporary, content, mode);
-  if (written && ::rename(temporary.c_str(), path.c_str()) < 0)
-    written = fail_errno(errno, "rename {} to {}", temporary, path);
-  if (!written) {
-    ::unlink(temporary.c_str());
-    return written;
-  }
-  return sync_folder(folder_of(path));
+  AtomicFile file = TRY(AtomicFile::create(path, mode));
+  TRY(file.append(content));
+  return file.commit();
 }
 
 Result<> make_dirs(const std::string& path, mode_t mode) {

@@ -1,6 +1,7 @@
 #include "dataplane/agent/agent.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <sys/file.h>
 
 #include <algorithm>
@@ -21,6 +22,7 @@ namespace thalweg::dataplane {
 namespace {
 
 constexpr uint64_t kRetryMs = 1'000;
+constexpr size_t kManyObjects = 10'000;
 
 // Says something once, not at every retry.
 class OnceLog {
@@ -90,10 +92,12 @@ struct Agent::Impl {
   bool source_heard = false;
   bool node_ready = false;  // uplink, host's leg and addresses are as the Node object says
   bool attached = false;
+  bool failed = false;
   std::string uplink;
   std::vector<std::string> route_complaints;
 
   Timer retry, verify_timer, sweep_timer;
+  ObjectSaver saver;
   Debounce save;
   OnceLog settle_log, node_log, attach_log, routes_log;
 
@@ -106,6 +110,7 @@ struct Agent::Impl {
         retry(loop),
         verify_timer(loop),
         sweep_timer(loop),
+        saver(options.state_dir + "/objects.json"),
         save(loop, options.save_quiet_ms, options.save_max_ms, [this] { save_now(); }) {}
 
   Result<> open();
@@ -119,6 +124,7 @@ struct Agent::Impl {
   void settle();
   void keep_attached();
   Result<> attach_all();
+  void give_up(const Error& error);
   void retry_later();
   void try_again();
   void verify();
@@ -208,6 +214,7 @@ void Agent::Impl::take_over(const kube::Cluster& now, std::vector<kube::ObjectRe
   if (nodes_changed || !node_ready) keep_node();
   if (nodes_changed) keep_routes();
   settle();
+  if (changed.size() > kManyObjects) ::malloc_trim(0);  // what it took meanwhile: the allocator would keep it
 }
 
 // ---- the node's own place
@@ -272,11 +279,12 @@ void Agent::Impl::settle() {
 // Only over tables that were whole once: the programs of the last run forward by the old ones meanwhile.
 void Agent::Impl::keep_attached() {
   if (attached || !node_ready || !forwarding->settled()) return;
+  if (const auto programs = forwarding->programs(); !programs) return give_up(programs.error());
   const auto done = attach_all();
   attached = done.has_value();
   if (attached) {
     attach_log.clear();
-    log::info("attached", {{"programs", forwarding->programs().attached().size()}, {"uplink", uplink}});
+    log::info("attached", {{"programs", forwarding->attached().size()}, {"uplink", uplink}});
     return;
   }
   attach_log.warn("programs not attached", done.error().message);
@@ -284,7 +292,7 @@ void Agent::Impl::keep_attached() {
 }
 
 Result<> Agent::Impl::attach_all() {
-  Programs& programs = forwarding->programs();
+  Programs& programs = *TRY(forwarding->programs());
   nl::Socket socket = TRY(nl::Socket::open());
   const nl::Link net = TRY(nl::link_by_name(socket, kNetLink));
   TRY(programs.attach("from_host", kNetLink, net.index));
@@ -294,6 +302,14 @@ Result<> Agent::Impl::attach_all() {
   std::set<std::string> used = {kNetLink, uplink};
   for (const std::string& link : cni->links()) used.insert(link);
   return programs.keep_only(used);
+}
+
+// A kernel that does not take the programs will not take them later.
+void Agent::Impl::give_up(const Error& error) {
+  log::error("cannot start", {{"error", error.message}});
+  failed = true;
+  stop();
+  io.stop();
 }
 
 std::string Agent::Impl::why_not_ready() const {
@@ -334,10 +350,7 @@ void Agent::Impl::sweep() {
     log::warn("flow sweep", {{"error", done.error().message}});
 }
 
-void Agent::Impl::save_now() {
-  if (const auto done = save_objects(options.state_dir + "/objects.json", cluster); !done)
-    log::warn("objects not saved", {{"error", done.error().message}});
-}
+void Agent::Impl::save_now() { saver.save(cluster); }
 
 // ---- what it says
 
@@ -411,6 +424,7 @@ Result<> Agent::start() {
 }
 
 void Agent::stop() { impl_->stop(); }
+bool Agent::failed() const { return impl_->failed; }
 
 Result<> clean_up(const AgentOptions& options) {
   TRY(unpin_all(options.bpf_dir));

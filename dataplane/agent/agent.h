@@ -1,5 +1,5 @@
-// Agent: thalwegd's one thread. Objects come from a Source, are compiled and applied (Forwarding), the host's
-// side of the overlay is kept, CNI is served, and the objects are passed on (relay). Made by main().
+// Agent: thalwegd's one thread; loading programs and saving objects have one each, for as long as it takes.
+// Objects side of the overlay is kept, CNI is served, and the objects are passed on (relay). Made by main().
 #pragma once
 
 #include <memory>
@@ -20,6 +20,8 @@ class Agent {
   Result<> start();
   // Ends every background work. What is pinned stays and forwards.
   void stop();
+  // It has logged why and stopped the loop: the kernel does not take the programs.
+  bool failed() const;
 
   struct Impl;
 

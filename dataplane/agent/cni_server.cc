@@ -218,8 +218,8 @@ CniOutcome<AttachedPod> CniServer::connect(const CniRequest& request) {
 }
 
 Result<> CniServer::attach(const AttachedPod& pod, uint32_t ifindex) {
-  for (const char* program : {"from_pod", "to_pod"})
-    TRY(forwarding_.programs().attach(program, pod.host_link, ifindex));
+  Programs* programs = TRY(forwarding_.programs());
+  for (const char* program : {"from_pod", "to_pod"}) TRY(programs->attach(program, pod.host_link, ifindex));
   return {};
 }
 
@@ -242,7 +242,7 @@ Result<> CniServer::disconnect(const Attachment& attachment) {
     }
   }
   const std::string host_link = host_link_name(attachment.container_id, attachment.ifname);
-  TRY(forwarding_.programs().detach(host_link));
+  TRY(TRY(forwarding_.programs())->detach(host_link));
   TRY(unwire(host_link));
   TRY(ipam_.release(attachment));
   return attachments_.erase(attachment);

@@ -13,10 +13,8 @@ constexpr size_t kMaxPendingRows = 1u << 20;  // beyond: everything is compared 
 
 }  // namespace
 
-Forwarding::Forwarding(EbpfDatapath datapath, Programs programs, std::string numbering_path,
-                       const Config& config)
+Forwarding::Forwarding(EbpfDatapath datapath, std::string numbering_path, const Config& config)
     : datapath_(std::move(datapath)),
-      programs_(std::move(programs)),
       reconciler_(datapath_),
       compiler_(config),
       numbering_path_(std::move(numbering_path)) {}
@@ -27,9 +25,10 @@ Result<std::unique_ptr<Forwarding>> Forwarding::open(const std::string& bpf_dir,
   EbpfDatapath datapath = TRY(EbpfDatapath::open(bpf_dir + "/maps"));
   for (const std::string& table : datapath.rebuilt())
     log::warn("the pinned table has another layout: rebuilt empty", {{"table", table}});
-  Programs programs = TRY(Programs::load(bpf_dir, datapath));
-  std::unique_ptr<Forwarding> forwarding(
-      new Forwarding(std::move(datapath), std::move(programs), numbering_path, config));
+  std::unique_ptr<Forwarding> forwarding(new Forwarding(std::move(datapath), numbering_path, config));
+  forwarding->loading_ = std::async(std::launch::async, [bpf_dir, &tables = forwarding->datapath_] {
+    return Programs::load(bpf_dir, tables);
+  });
   TRY(forwarding->adopt());
   return forwarding;
 }
@@ -45,6 +44,17 @@ Result<> Forwarding::adopt() {
   }
   compiler_.avoid(reconciler_.applied());
   return {};
+}
+
+Result<Programs*> Forwarding::programs() {
+  if (!programs_) programs_ = loading_.get();
+  if (!*programs_) return std::unexpected(programs_->error());
+  return &**programs_;
+}
+
+std::vector<Hook> Forwarding::attached() const {
+  if (!programs_ || !*programs_) return {};
+  return (*programs_)->attached();
 }
 
 Result<> Forwarding::save_numbering() {

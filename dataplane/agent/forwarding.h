@@ -2,7 +2,9 @@
 // EbpfDatapath, with the numbering kept on disk. The agent feeds it and asks it to settle; on its one thread.
 #pragma once
 
+#include <future>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/result.h"
@@ -15,9 +17,9 @@ namespace thalweg::dataplane {
 
 class Forwarding {
  public:
-  // Opens the pinned tables, loads the programs (attaching nothing) and takes over numbering and rows as they
-  // are. A numbering that cannot be read is set aside with a warning: numbers are then chosen around those in
-  // the tables.
+  // Opens the pinned tables, begins to load the programs (attaching nothing) and takes over numbering and
+  // rows as they are. A numbering that cannot be read is set aside with a warning: numbers are then chosen
+  // around those in the tables.
   static Result<std::unique_ptr<Forwarding>> open(const std::string& bpf_dir,
                                                   const std::string& numbering_path, const Config& config);
 
@@ -25,8 +27,11 @@ class Forwarding {
   const Compiler& compiler() const { return compiler_; }
   const Reconciler& reconciler() const { return reconciler_; }
   const EbpfDatapath& datapath() const { return datapath_; }
-  Programs& programs() { return programs_; }
-  const Programs& programs() const { return programs_; }
+  // The verifier takes a second or two: it works on a thread of its own while objects come in. This waits for
+  // it; an error says why there are no programs.
+  Result<Programs*> programs();
+  // Nothing while they are being loaded.
+  std::vector<Hook> attached() const;
 
   // Compiles what is dirty, saves the numbering if it changed, and applies. After a failure call it again.
   Result<> settle();
@@ -38,12 +43,13 @@ class Forwarding {
   Result<uint64_t> verify();
 
  private:
-  Forwarding(EbpfDatapath datapath, Programs programs, std::string numbering_path, const Config& config);
+  Forwarding(EbpfDatapath datapath, std::string numbering_path, const Config& config);
   Result<> adopt();
   Result<> save_numbering();
 
   EbpfDatapath datapath_;
-  Programs programs_;
+  std::future<Result<Programs>> loading_;  // waits in its destructor, before the tables go
+  std::optional<Result<Programs>> programs_;
   Reconciler reconciler_;
   Compiler compiler_;
   std::string numbering_path_;

@@ -91,7 +91,7 @@ int run(AgentOptions options) {
     return kExitFailed;
   }
   run_loop(io);
-  return kExitOk;
+  return agent.failed() ? kExitFailed : kExitOk;
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 // as the API writes them; read and written by the agent.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "base/result.h"
@@ -9,8 +10,19 @@
 
 namespace thalweg::dataplane {
 
-// Written atomically. Never holds Secrets.
-Result<> save_objects(const std::string& path, const kube::Cluster& cluster);
+// Writes atomically, on a thread of its own: a large cluster takes seconds, and endpoints change meanwhile.
+// Never holds Secrets.
+class ObjectSaver {
+ public:
+  explicit ObjectSaver(std::string path);
+  ~ObjectSaver();  // waits for what is being written
+  // The objects as they are now. While earlier ones are being written, only the last call's are kept.
+  void save(const kube::Cluster& cluster);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
 
 struct SavedObjects {
   kube::Cluster cluster;

@@ -75,7 +75,7 @@ json::array pods_of(const AgentView& view) {
 
 json::array programs_of(const AgentView& view) {
   json::array programs;
-  for (const Hook& hook : view.forwarding.programs().attached())
+  for (const Hook& hook : view.forwarding.attached())
     programs.push_back({{"program", hook.program}, {"at", hook.where}});
   return programs;
 }

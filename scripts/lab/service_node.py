@@ -11,6 +11,8 @@ import time
 
 from host import LabError, cgroup2_root, ip, run, wait_for
 
+# What else the machine does is not to be measured; the two still have to share its CPUs with each other.
+UNDISTURBED = ("chrt", "--rr", "1")
 SERVICE_CIDR = "10.96.0.0/12"
 
 
@@ -48,7 +50,7 @@ class ServiceNode:
         for ns in (self.name, f"{self.name}-lan"):
             ip("link", "set", "eth0", "up", ns=self.lab.name(ns))
         self.server = self.lab.start(f"cluster_server-{self.name}", [
-            f"{self.binaries}/../bench/cluster_server", f"{self.folder}/api.sock", str(self.services),
+            *UNDISTURBED, f"{self.binaries}/../bench/cluster_server", f"{self.folder}/api.sock", str(self.services),
             str(self.endpoints)], piped=True)
         self.answer()
         return self
@@ -56,7 +58,7 @@ class ServiceNode:
     def start_agent(self):
         """Starts thalwegd and waits until every table is as the objects say; the seconds that took."""
         begun = time.monotonic()
-        command = [f"{self.binaries}/thalwegd", "--node-name", "n1", "--api", f"unix:{self.folder}/api.sock",
+        command = [*UNDISTURBED, f"{self.binaries}/thalwegd", "--node-name", "n1", "--api", f"unix:{self.folder}/api.sock",
                    "--run-dir", f"{self.folder}/run", "--state-dir", f"{self.folder}/state",
                    "--bpf-dir", f"{self.folder}/bpf/n", "--uplink", "eth0", "--service-cidr", SERVICE_CIDR]
         if cgroup2_root():

@@ -51,6 +51,33 @@ TEST_F(FileTest, ErrorsNameThePathAndLeaveTheOldContent) {
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 2);
 }
 
+TEST_F(FileTest, InPartsIsOldOrNewAndNothingBetween) {
+  const std::string path = folder + "/state";
+  ASSERT_TRUE(write_atomically(path, "old"));
+  {
+    auto given_up = AtomicFile::create(path);
+    ASSERT_TRUE(given_up);
+    ASSERT_TRUE(given_up->append("half"));
+  }
+  EXPECT_EQ(read_file(path).value(), "old");
+  auto file = AtomicFile::create(path, 0600);
+  ASSERT_TRUE(file);
+  ASSERT_TRUE(file->append("new ") && file->append("content"));
+  EXPECT_EQ(read_file(path).value(), "old");
+  ASSERT_TRUE(file->commit());
+  EXPECT_EQ(read_file(path).value(), "new content");
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1);
+}
+
+TEST_F(FileTest, ReadsLineByLine) {
+  const std::string path = folder + "/lines", longer_than_a_read(200'000, 'x');
+  ASSERT_TRUE(write_atomically(path, "one\n\n" + longer_than_a_read + "\nlast"));
+  std::vector<std::string> lines;
+  ASSERT_TRUE(read_lines(path, [&](std::string_view line) { lines.emplace_back(line); }));
+  EXPECT_EQ(lines, (std::vector<std::string>{"one", "", longer_than_a_read, "last"}));
+  EXPECT_EQ(read_lines(folder + "/absent", [](std::string_view) {}).error().code, ENOENT);
+}
+
 TEST_F(FileTest, MakesFolders) {
   EXPECT_TRUE(make_dirs(folder + "/a/b/c"));
   EXPECT_TRUE(make_dirs(folder + "/a/b/c/"));
