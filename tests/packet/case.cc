@@ -44,6 +44,8 @@ Expected redirected(hop_kind hop, const Bytes& out) { return {REDIRECT, DROP_NON
 std::string why_not(const Engine& engine, const Case& one) {
   for (const Step& step : one.steps) {
     if (step.after_s && !engine.can_wait()) return engine.name() + " cannot let time pass";
+    if (step.ifindex != kSenderIfindex && !engine.can_choose_interface())
+      return engine.name() + " has no other interface";
     if (!engine.can_take(step.in)) return engine.name() + " cannot be given such a frame";
     if (!engine.can_drop_for(step.expected.reason))
       return engine.name() + " cannot be brought to drop for this";
@@ -64,6 +66,7 @@ std::string run_case(Engine& engine, const Case& one, std::vector<Seen>* seen) {
     if (const auto done = put_all(step.before); !done) return done.error().message;
     if (step.after_s)
       if (const auto done = engine.advance(step.after_s); !done) return done.error().message;
+    engine.come_in_by(step.ifindex);
     const auto out = engine.run(step.from, step.in, step.headroom);
     if (!out) return out.error().message;
     if (seen) seen->push_back(*out);

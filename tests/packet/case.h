@@ -29,7 +29,8 @@ struct Step {
   Expected expected;
   Rows before = {};  // what changes in the tables before this packet
   uint32_t headroom = 128;
-  uint32_t after_s = 0;  // how long nothing happens before this packet
+  uint32_t after_s = 0;               // how long nothing happens before this packet
+  uint32_t ifindex = kSenderIfindex;  // where it comes in
 };
 
 struct Case {

@@ -411,6 +411,7 @@ std::vector<Case> all() {
   for (Case& more : hostile_cases()) out.push_back(std::move(more));
   for (Case& more : lasting_cases()) out.push_back(std::move(more));
   for (Case& more : service_cases()) out.push_back(std::move(more));
+  for (Case& more : edge_cases()) out.push_back(std::move(more));
   return out;
 }
 

@@ -33,6 +33,10 @@ class Engine {
   // Lets time pass without packets. Only where the clock is the engine's own: see can_wait().
   virtual Result<> advance(uint32_t) { return fail("not supported: the clock of {} is not ours", name()); }
   virtual bool can_wait() const { return false; }
+  // From now on packets come in on another interface than 1. Only where it need not exist: see
+  // can_choose_interface().
+  virtual void come_in_by(uint32_t) {}
+  virtual bool can_choose_interface() const { return false; }
   // False for what this engine cannot be given (BPF_PROG_TEST_RUN refuses frames without a whole IP header).
   virtual bool can_take(const Bytes&) const { return true; }
   // False where this engine cannot come to that drop (the kernel always finds headroom).

@@ -29,6 +29,8 @@ class NativeEngine : public Engine {
     return {};
   }
 
+  void come_in_by(uint32_t ifindex) override { ifindex_ = ifindex; }
+  bool can_choose_interface() const override { return true; }
   bool can_wait() const override { return true; }
   Result<> advance(uint32_t seconds) override {
     now_ns_ += seconds * 1'000'000'000ull;
@@ -40,7 +42,7 @@ class NativeEngine : public Engine {
     std::memset(buffer.get(), 0xee, headroom);
     std::memcpy(buffer.get() + headroom, packet.data(), packet.size());
     const auto size = static_cast<uint32_t>(packet.size());
-    native_packet in{buffer.get(), headroom + size, headroom, size, 1, from};
+    native_packet in{buffer.get(), headroom + size, headroom, size, ifindex_, from};
     const native_outcome out = native_run(engine_, &in);
     return Seen{out.verdict, out.reason,
                 out.verdict == REDIRECT ? static_cast<hop_kind>(out.hop.kind) : HOP_NONE,
@@ -53,6 +55,7 @@ class NativeEngine : public Engine {
     native_set_clock(engine_, read_clock, &now_ns_);
     native_seed(engine_, 1);
   }
+  uint32_t ifindex_ = 1;
   __u64 now_ns_ = 1'000'000'000'000;
   native* engine_ = nullptr;
 };

@@ -1,0 +1,232 @@
+// Packet cases at the edges of what is allowed: the last byte, second, address and way that still is, and the
+// first that is not. Most stand here because a mutant (tests/packet/mutants) would otherwise have lived.
+#include <cstring>
+
+#include "tests/packet/case_frames.h"
+
+namespace thalweg::packet {
+
+namespace {
+
+// The rows with this node's own changed.
+Rows with_node(Rows rows, auto change) {
+  for (PutRow& row : rows) {
+    if (row.table != TABLE_node) continue;
+    ::node self{};
+    std::memcpy(&self, row.value.data(), sizeof self);
+    change(self);
+    row.value = raw(self);
+  }
+  return rows;
+}
+
+void headers(std::vector<Case>& out) {
+  Bytes short_ihl = Frame{.from = kPod, .to = kNeighbour, .protocol = kUdp}.bytes();
+  short_ihl[14] = 0x44;
+  out.push_back({"an IPv4 header of 16 bytes", pods(), {{FROM_POD, short_ihl, dropped(DROP_BAD_HEADER)}}});
+  out.push_back(
+      {"a hop limit runs out",
+       pods(),
+       {{FROM_POD, Frame{.from = kPod6, .to = kRemote6, .ttl = 1}.bytes(), dropped(DROP_TTL_EXPIRED)}}});
+  Frame full{.from = kPod, .to = kRemote};
+  full.payload = std::string(1450 - 40, 'x');
+  out.push_back({"as large as the tunnel carries",
+                 pods(),
+                 {{FROM_POD, full.bytes(), redirected(HOP_TUNNEL, by_tunnel(routed(full)))}}});
+  for (const Frame& local :
+       {Frame{.from = kPod, .to = "169.254.169.254"}, Frame{.from = kPod6, .to = "fe80::1"}})
+    out.push_back({"a link-local address is not reached by a pod",
+                   pods(),
+                   {{FROM_POD, local.bytes(), dropped(DROP_LINK_LOCAL)}}});
+}
+
+void tunnel_headers(std::vector<Case>& out) {
+  const Frame inner{.from = kRemote, .to = kPod};
+  const Bytes elsewhere = Tunnel{kOther, "192.0.2.9"}.around(inner.bytes());
+  out.push_back(
+      {"a tunnel packet for another machine is not opened", pods(), {{FROM_UPLINK, elsewhere, pass()}}});
+  Bytes no_network = from_tunnel(inner);
+  no_network[14 + 20 + 8] = 0;
+  out.push_back({"a tunnel packet that names no network",
+                 pods(),
+                 {{FROM_UPLINK, no_network, dropped(DROP_BAD_HEADER)}}});
+  Bytes options = from_tunnel(inner);
+  options.insert(14 + 20, 4, '\x01');
+  options[14] = 0x46;
+  options[14 + 3] = static_cast<char>(options[14 + 3] + 4);
+  options[14 + 24 + 16 + 10] = 0x45;  // what 50 bytes taken off would leave in front reads like a header
+  options += std::string(2100, '\0');
+  out.push_back({"a tunnel packet with IPv4 options outside",
+                 pods(),
+                 {{FROM_UPLINK, options, dropped(DROP_BAD_HEADER)}}});
+  const Frame to_pod{.from = kPod, .to = kRemote, .protocol = kUdp, .to_port = 4789};
+  out.push_back({"a pod of another node may use the tunnel's port",
+                 pods(),
+                 {{FROM_POD, to_pod.bytes(), redirected(HOP_TUNNEL, by_tunnel(routed(to_pod)))}}});
+}
+
+void ways(std::vector<Case>& out) {
+  const Frame asked{.from = kPod, .to = kRemote, .protocol = kUdp};
+  const Step opened{FROM_POD, asked.bytes(), redirected(HOP_TUNNEL, by_tunnel(routed(asked)))};
+  out.push_back({"a pod's flow goes on from the uplink",
+                 pods(),
+                 {opened, {FROM_UPLINK, asked.bytes(), dropped(DROP_UNKNOWN_TUNNEL_PEER)}, opened}});
+  Step by_neighbour{FROM_POD, asked.bytes(), dropped(DROP_SPOOFED_SOURCE)};
+  by_neighbour.ifindex = kOtherIfindex;
+  out.push_back(
+      {"a pod's flow goes on from its neighbour's interface", pods(), {opened, by_neighbour, opened}});
+  const Frame back = answer(asked);
+  const Bytes elsewhere = Tunnel{kThis, "192.0.2.3"}.around(routed(asked).bytes());
+  out.push_back({"a flow's other end moves to another node",
+                 pods(),
+                 {opened,
+                  {FROM_UPLINK, from_tunnel(back), redirected(HOP_ENDPOINT, delivered(back).bytes())},
+                  {FROM_UPLINK, Tunnel{"192.0.2.3", kThis}.around(back.bytes()),
+                   redirected(HOP_ENDPOINT, delivered(back).bytes()),
+                   Rows{} + route("198.51.100.64/26", ROUTE_TUNNEL, "192.0.2.3") + generation(2)},
+                  {FROM_POD, asked.bytes(), redirected(HOP_TUNNEL, elsewhere)}}});
+}
+
+void errors(std::vector<Case>& out) {
+  Frame asked{.from = kPod, .to = kRemote, .protocol = kUdp};
+  asked.ipv4_options = 8;
+  const Step opened{FROM_POD, asked.bytes(), redirected(HOP_TUNNEL, by_tunnel(routed(asked)))};
+  Frame error{.from = kRemote, .to = kPod, .protocol = kIcmp};
+  error.quotes = ip_packet(asked.bytes());
+  const Step told{FROM_UPLINK, from_tunnel(error), redirected(HOP_ENDPOINT, delivered(error).bytes())};
+  out.push_back({"an ICMP error about a packet with IPv4 options", pods(), {opened, told}});
+  Step later = told, too_late{FROM_UPLINK, from_tunnel(error), dropped(DROP_UNRELATED_ICMP)};
+  later.after_s = too_late.after_s = 100;
+  out.push_back({"ICMP errors alone keep no flow", pods(), {opened, told, later, too_late}});
+  const Frame inward{.from = kRemote, .to = kPod, .protocol = kUdp};
+  Frame lie{.from = kWorld, .to = kRemote, .protocol = kIcmp};
+  lie.quotes = ip_packet(delivered(inward).bytes());
+  out.push_back({"a pod's ICMP error about its own flow in the name of a router",
+                 pods(),
+                 {{FROM_UPLINK, from_tunnel(inward), redirected(HOP_ENDPOINT, delivered(inward).bytes())},
+                  {FROM_POD, lie.bytes(), dropped(DROP_SPOOFED_SOURCE)}}});
+}
+
+void masquerades(std::vector<Case>& out) {
+  const Frame asked{.from = kPod, .to = kWorld}, asked6{.from = kPod6, .to = kWorld6};
+  out.push_back({"a node that does not masquerade",
+                 with_node(pods(), [](::node& self) { self.flags = 0; }),
+                 {{FROM_POD, asked.bytes(), redirected(HOP_WORLD, routed(asked).bytes())}}});
+  out.push_back({"a node without an IPv6 address masquerades IPv4 alone",
+                 with_node(pods(), [](::node& self) { self.v6 = {}; }),
+                 {{FROM_POD, asked6.bytes(), redirected(HOP_WORLD, routed(asked6).bytes())}}});
+  const Frame one{.from = kPod, .to = kWorld}, two{.from = kPod, .to = kWorld, .from_port = 40001};
+  Frame sent = routed(one);
+  sent.from = kThis, sent.from_port = kMasqueradePort;
+  out.push_back({"a masquerade port is free again when its flow is over",
+                 pods(),
+                 {{FROM_POD, one.bytes(), redirected(HOP_WORLD, sent.bytes())},
+                  {FROM_POD, two.bytes(), dropped(DROP_NO_MASQUERADE_PORT), {}, 128, 59},
+                  {FROM_POD, two.bytes(), redirected(HOP_WORLD, sent.bytes()), {}, 128, 2}}});
+  const Frame ping{.from = kPod, .to = kWorld, .protocol = kIcmp};
+  Frame pinged = routed(ping);
+  pinged.from = kThis, pinged.from_port = kMasqueradePort;
+  const Frame pong = answer(pinged);
+  out.push_back({"an echo's answer a minute late is not the pod's",
+                 pods(),
+                 {{FROM_POD, ping.bytes(), redirected(HOP_WORLD, pinged.bytes())},
+                  {FROM_UPLINK,
+                   pong.bytes(),
+                   redirected(HOP_ENDPOINT, delivered(routed(answer(ping))).bytes()),
+                   {},
+                   128,
+                   59},
+                  {FROM_UPLINK, pong.bytes(), pass(), {}, 128, 61}}});
+}
+
+void strangers(std::vector<Case>& out) {
+  const Frame asked{.from = kPod, .to = kWorld};
+  Frame sent = routed(asked);
+  sent.from = kThis, sent.from_port = kMasqueradePort;
+  const Step asks{FROM_POD, asked.bytes(), redirected(HOP_WORLD, sent.bytes())};
+  Frame stranger = answer(asked);
+  stranger.tcp_flags = kSyn;
+  out.push_back(
+      {"a stranger's packet that looks like an answer before NAT is a flow of its own",
+       pods(),
+       {asks, {FROM_UPLINK, stranger.bytes(), redirected(HOP_ENDPOINT, delivered(stranger).bytes())}, asks}});
+}
+
+// A connection that ended, and the next one from the same port: to another backend, and every packet of it.
+void port_used_again(std::vector<Case>& out) {
+  const auto flagged = [](Frame frame, uint8_t flags) {
+    frame.tcp_flags = flags;
+    return frame;
+  };
+  const Frame asked{.from = kPod, .to = kVip};
+  Frame sent = asked, anew = asked;
+  sent.to = kRemote, anew.to = kNeighbour;
+  sent.to_port = anew.to_port = 8080;
+  const auto to_remote = [&](uint8_t flags) {
+    return Step{FROM_POD, flagged(asked, flags).bytes(),
+                redirected(HOP_TUNNEL, by_tunnel(routed(flagged(sent, flags))))};
+  };
+  const auto to_neighbour = [&](uint8_t flags) {
+    return Step{FROM_POD, flagged(asked, flags).bytes(),
+                redirected(HOP_ENDPOINT, delivered(flagged(anew, flags)).bytes())};
+  };
+  Step first = to_neighbour(kSyn);
+  first.before = service(kVip, 80, kTcp, kNeighbour, 8080);
+  out.push_back(
+      {"a port used again: the whole new connection goes to its new backend",
+       pods() + service(kVip, 80, kTcp, kRemote, 8080),
+       {to_remote(kSyn),
+        {FROM_UPLINK, from_tunnel(answer(sent)), redirected(HOP_ENDPOINT, delivered(answer(asked)).bytes())},
+        to_remote(kFin | kAck),
+        first,
+        to_neighbour(kAck)}});
+}
+
+// Nodes of different versions must agree: which position a client has is fixed for good.
+void maglev_positions(std::vector<Case>& out) {
+  FullService half{.address = kThis, .port = 30080, .inside = {kPod, kNeighbour}, .flags = SERVICE_NODE_PORT};
+  for (uint16_t i = 0; i < 251; ++i) half.maglev.push_back(i % 2);
+  const auto comes = [](uint16_t from_port, const std::string& backend, uint32_t after_s = 0) {
+    const Frame asked{.from = kWorld, .to = kThis, .from_port = from_port, .to_port = 30080};
+    Frame there = asked;
+    there.to = backend, there.to_port = 8080;
+    return Step{FROM_UPLINK, asked.bytes(), redirected(HOP_ENDPOINT, delivered(there).bytes()),
+                {},          128,           after_s};
+  };
+  out.push_back({"every node gives a client the same position",
+                 pods() + half.rows(),
+                 {comes(1, kNeighbour), comes(2, kPod), comes(3, kNeighbour), comes(4, kNeighbour),
+                  comes(5, kNeighbour), comes(6, kNeighbour)}});
+  half.affinity_s = 10;
+  out.push_back({"a client with affinity has one position, whatever its port",
+                 pods() + half.rows(),
+                 {comes(1, kNeighbour), comes(2, kNeighbour, 11), comes(3, kNeighbour, 11),
+                  comes(4, kNeighbour, 11), comes(5, kNeighbour, 11)}});
+}
+
+void outside(std::vector<Case>& out) {
+  const std::string address = "203.0.113.20";
+  const Frame asked{.from = kWorld, .to = address};
+  Frame sent = asked;
+  sent.to = kPod, sent.to_port = 8080;
+  for (const uint32_t flag : {SERVICE_LOAD_BALANCER, SERVICE_EXTERNAL_IP})
+    out.push_back({"a load balancer's or external address, asked from outside",
+                   pods() + service(address, 80, kTcp, kPod, 8080, flag),
+                   {{FROM_UPLINK, asked.bytes(), redirected(HOP_ENDPOINT, delivered(sent).bytes())}}});
+  out.push_back({"another port of a service's address outside the service range",
+                 pods() + service(address, 80, kTcp, kPod, 8080),
+                 {{FROM_POD, Frame{.from = kPod, .to = address, .to_port = 81}.bytes(),
+                   dropped(DROP_NO_SERVICE_PORT)}}});
+}
+
+}  // namespace
+
+std::vector<Case> edge_cases() {
+  std::vector<Case> out;
+  for (const auto part : {headers, tunnel_headers, ways, errors, masquerades, strangers, port_used_again,
+                          maglev_positions, outside})
+    part(out);
+  return out;
+}
+
+}  // namespace thalweg::packet
