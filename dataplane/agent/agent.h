@@ -1,5 +1,6 @@
-// Agent: thalwegd's one thread; loading programs and saving objects have one each, for as long as it takes.
-// Objects side of the overlay is kept, CNI is served, and the objects are passed on (relay). Made by main().
+// Agent: thalwegd's one thread. Objects come from a Source, are compiled and applied (Forwarding), the host's
+// side of the overlay is kept, CNI is served, and the objects are passed on (relay). Made by main(). Loading
+// programs and saving objects have threads of their own, for as long as they take.
 #pragma once
 
 #include <memory>

@@ -1,5 +1,5 @@
-// Rows: one table in memory, key → value, both plain structs of bpf/abi.h. They lie end to end, with an index of
-// four bytes each beside them: an agent holds a quarter of a million rows, twice. Part of an Intent.
+// Rows: one table in memory, key → value, both plain structs of bpf/abi.h. They lie end to end, with an index
+// of four bytes each beside them: an agent holds a quarter of a million rows, twice. Part of an Intent.
 #pragma once
 
 #include <algorithm>
@@ -86,7 +86,8 @@ class Rows {
   size_t home_of(const K& key) const { return RowHash()(key) & (index_.size() - 1); }
   size_t after(size_t place) const { return (place + 1) & (index_.size() - 1); }
 
-  // Where the index names the key's row, or where it would. Linear probing; at least half of the index is free.
+  // Where the index names the key's row, or where it would. Linear probing; at least half of the index is
+  // free.
   size_t place_of(const K& key) const {
     size_t place = home_of(key);
     while (index_[place] != kFree && !RowEqual()(rows_[index_[place] - 1].first, key)) place = after(place);
@@ -100,7 +101,8 @@ class Rows {
     return number == kFree ? rows_.size() : number - 1;
   }
 
-  // No free place may stand between a row's home and its place: those behind the gap move into it if they can.
+  // No free place may stand between a row's home and its place: those behind the gap move into it if they
+  // can.
   void close_gap(size_t gap) {
     for (size_t place = after(gap); index_[place] != kFree; place = after(place)) {
       const size_t home = home_of(rows_[index_[place] - 1].first);

@@ -16,7 +16,7 @@ from cluster import CNI_VERSION, Cluster, run_plugin, write  # noqa: E402
 from host import LabError, ip  # noqa: E402
 from kernel_vxlan import KernelVxlan  # noqa: E402
 from rounds import NetLoad, interleave  # noqa: E402
-from services import scale  # noqa: E402
+from services import connections, scale  # noqa: E402
 
 BUILD = os.path.realpath(f"{os.path.dirname(os.path.abspath(__file__))}/../../build")
 REFERENCE = "/usr/lib/cni"
@@ -150,7 +150,7 @@ def cni():
 
 
 BENCHES = {"packet": [program("packet_bench"), pod_to_pod], "policy": [program("policy_bench")], "cni": [cni],
-           "edge": [program("edge_bench")], "services": [lambda: scale(f"{BUILD}/bin")]}
+           "edge": [program("edge_bench")], "services": [lambda: scale(f"{BUILD}/bin"), lambda: connections(f"{BUILD}/bin")]}
 
 
 def print_row(row, as_json):

@@ -10,8 +10,8 @@ ROUNDS = 12  # of A and B each; even, so that A B B A comes out whole
 class NetLoad:
     """One kind of load between two namespaces; called once a round."""
 
-    def __init__(self, program, mode, server, client, address, seconds=0.5, cpus=("0", "0")):
-        self.command = [program, mode, server, client, address, "9000", str(seconds), *cpus]
+    def __init__(self, program, mode, server, client, address, seconds=0.5, cpus=("0", "0"), port=9000, prefix=()):
+        self.command = [*prefix, program, mode, server, client, address, str(port), str(seconds), *cpus]
 
     def __call__(self):
         done = subprocess.run(self.command, capture_output=True, text=True, timeout=30)
@@ -25,12 +25,17 @@ class NetLoad:
                 "busy": seen["cpu_seconds"] / seen["seconds"]}
 
 
-def interleave(ours, theirs, rounds=ROUNDS):
-    """Runs ours and theirs A B B A …; returns the median of each key for both, after one round thrown away."""
-    ours(), theirs()
-    seen = {ours: [], theirs: []}
+def interleave_all(sides, rounds=ROUNDS):
+    """Runs all sides in turn, there and back, after one round thrown away; the median of each key for every side."""
+    for side in sides:
+        side()
+    seen = [[] for _ in sides]
     for number in range(rounds):
-        for side in ((ours, theirs) if number % 2 == 0 else (theirs, ours)):
-            seen[side].append(side())
-    return tuple({key: statistics.median(one[key] for one in seen[side]) for key in seen[side][0]}
-                 for side in (ours, theirs))
+        for at in (range(len(sides)) if number % 2 == 0 else reversed(range(len(sides)))):
+            seen[at].append(sides[at]())
+    return [{key: statistics.median(one[key] for one in of) for key in of[0]} for of in seen]
+
+
+def interleave(ours, theirs, rounds=ROUNDS):
+    """A B B A …; the median of each key for both."""
+    return tuple(interleave_all([ours, theirs], rounds))

@@ -9,11 +9,18 @@ import socket
 import subprocess
 import time
 
+from cluster import CNI_VERSION, run_plugin
 from host import LabError, cgroup2_root, ip, run, wait_for
 
 # What else the machine does is not to be measured; the two still have to share its CPUs with each other.
 UNDISTURBED = ("chrt", "--rr", "1")
 SERVICE_CIDR = "10.96.0.0/12"
+
+
+def cluster_ip(number):
+    """As tests/bench/made_cluster.cc gives them out."""
+    number += 1
+    return f"10.{96 + number // 65536}.{number // 256 % 256}.{number % 256}"
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -55,12 +62,12 @@ class ServiceNode:
         self.answer()
         return self
 
-    def start_agent(self):
+    def start_agent(self, *flags):
         """Starts thalwegd and waits until every table is as the objects say; the seconds that took."""
         begun = time.monotonic()
         command = [*UNDISTURBED, f"{self.binaries}/thalwegd", "--node-name", "n1", "--api", f"unix:{self.folder}/api.sock",
                    "--run-dir", f"{self.folder}/run", "--state-dir", f"{self.folder}/state",
-                   "--bpf-dir", f"{self.folder}/bpf/n", "--uplink", "eth0", "--service-cidr", SERVICE_CIDR]
+                   "--bpf-dir", f"{self.folder}/bpf/n", "--uplink", "eth0", "--service-cidr", SERVICE_CIDR, *flags]
         if cgroup2_root():
             command += ["--cgroup", self.cgroup()]
         self.agent = self.lab.start(f"thalwegd-{self.name}", command, ns=self.name)
@@ -80,6 +87,23 @@ class ServiceNode:
         path = os.path.join(cgroup2_root(), self.lab.prefix, self.name, child)
         os.makedirs(path, exist_ok=True)
         return path
+
+    def add_pod(self, name):
+        """Wires the Pod bench/NAME into a namespace of its own by a CNI ADD; its IPv4 address."""
+        self.lab.add_namespace(f"{self.name}-{name}")
+        config = {"cniVersion": CNI_VERSION, "name": "thalweg", "type": "thalweg-cni",
+                  "agentSocket": f"{self.folder}/run/agent.sock"}
+        environment = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": f"{self.name}-{name}", "CNI_IFNAME": "eth0",
+                       "CNI_NETNS": f"/run/netns/{self.netns(name)}", "CNI_PATH": self.binaries, "PATH": "/usr/bin:/bin",
+                       "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE=bench;K8S_POD_NAME={name}"}
+        done = run_plugin([f"{self.binaries}/thalweg-cni"], json.dumps(config), environment)
+        if done.returncode != 0:
+            raise LabError(f"CNI ADD of {name}: {done.stdout.strip()} {done.stderr.strip()}")
+        addresses = [one["address"].split("/")[0] for one in json.loads(done.stdout)["ips"]]
+        return next(address for address in addresses if ":" not in address)
+
+    def netns(self, pod):
+        return self.lab.name(f"{self.name}-{pod}")
 
     # ---- what it says
 

@@ -48,12 +48,12 @@ std::string service_json(const MadeService& service, uint64_t version) {
   return fmt::format(
       R"({{"metadata":{{"name":"{0}","namespace":"{1}","uid":"{2}","resourceVersion":"{3}",)"
       R"("creationTimestamp":"2026-11-01T09:30:00Z","labels":{{"app":"{0}"}}}},)"
-      R"("spec":{{"ports":[{{"name":"http","protocol":"TCP","port":80,"targetPort":{4}}}],)"
+      R"("spec":{{"ports":[{{"name":"http","protocol":"TCP","port":{6},"targetPort":{4}}}],)"
       R"("selector":{{"app":"{0}"}},"clusterIP":"{5}","clusterIPs":["{5}"],"type":"ClusterIP",)"
       R"("sessionAffinity":"None","ipFamilies":["IPv4"],"ipFamilyPolicy":"SingleStack",)"
       R"("internalTrafficPolicy":"Cluster"}},"status":{{"loadBalancer":{{}}}}}})",
       name, namespace_of(service), uid(service.number), version, service.target_port,
-      cluster_ip(service.number));
+      cluster_ip(service.number), service.port());
 }
 
 std::string slice_json(const MadeService& service, uint64_t version) {

@@ -19,9 +19,10 @@ struct MadeEndpoint {
   bool ready = true;
 };
 
-// Service number n has a ClusterIP, the port 80/TCP and one EndpointSlice.
+// Service number n has a ClusterIP, the port 80/TCP (81 if n is odd) and one EndpointSlice.
 struct MadeService {
   uint32_t number = 0;
+  uint16_t port() const { return 80 + number % 2; }
   uint16_t target_port = 8080;
   std::vector<MadeEndpoint> endpoints;
 };

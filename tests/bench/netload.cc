@@ -1,9 +1,9 @@
-// netload: TCP request/response, connect/request/close and stream between two network namespaces, for
-// scripts/bench and the demo's figures. Forks a server and a client, each into its namespace, cgroup and CPU,
-// and prints one JSON object with the operations done and the CPU time both used (the kernel's work for them
-// runs in their context).
+// netload: TCP request/response, connect/request/close, connect/close and stream between two network
+// namespaces, for scripts/bench and the demo's figures. Forks a server and a client, each into its namespace,
+// cgroup and CPU, and prints one JSON object with the operations done and the CPU time both used (the
+// kernel's work for them runs in their context).
 //
-//   netload rr|crr|stream SERVER_NETNS CLIENT_NETNS ADDRESS PORT SECONDS [SERVER_CPU CLIENT_CPU]
+//   netload rr|crr|connect|stream SERVER_NETNS CLIENT_NETNS ADDRESS PORT SECONDS [SERVER_CPU CLIENT_CPU]
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -86,6 +86,7 @@ void serve(const Options& options, int ready) {
   for (;;) {
     const Fd peer(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
     if (!peer) die("accept");
+    if (options.mode == "connect") continue;
     setsockopt(peer.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     for (ssize_t got; (got = read(peer.get(), buffer, sizeof buffer)) > 0;)
       if (got == 1 && write(peer.get(), buffer, 1) != 1) break;
@@ -108,6 +109,13 @@ void exchange(const Fd& fd) {
   if (write(fd.get(), &byte, 1) != 1 || read(fd.get(), &byte, 1) != 1) die("exchange a byte");
 }
 
+// The server closes what it accepts: without waiting for that the client would fill the queue of those not
+// yet accepted.
+void await_end(const Fd& fd) {
+  char byte;
+  if (read(fd.get(), &byte, 1) != 0) die("wait for the server to close");
+}
+
 // The client closes by reset, so that neither side is left with a port in TIME_WAIT: thousands a second would
 // run out.
 void close_by_reset(const Fd& fd) {
@@ -126,7 +134,8 @@ Outcome request(const Options& options) {
   const auto end = begin + std::chrono::duration<double>(options.seconds);
   Outcome out;
   static char block[1 << 18];
-  const Fd lasting = options.mode == "crr" ? Fd() : connect_to(options);
+  const bool connects = options.mode == "crr" || options.mode == "connect";
+  const Fd lasting = connects ? Fd() : connect_to(options);
   while (Clock::now() < end) {
     if (options.mode == "stream") {
       const ssize_t sent = write(lasting.get(), block, sizeof block);
@@ -137,7 +146,7 @@ Outcome request(const Options& options) {
       ++out.operations;
     } else {
       const Fd fd = connect_to(options);
-      exchange(fd);
+      options.mode == "crr" ? exchange(fd) : await_end(fd);
       close_by_reset(fd);
       ++out.operations;
     }
@@ -197,16 +206,18 @@ int run(const Options& options) {
 
 int main(int argc, char** argv) {
   if (argc != 7 && argc != 9) {
-    std::fprintf(stderr,
-                 "usage: netload rr|crr|stream SERVER_NETNS CLIENT_NETNS ADDRESS PORT SECONDS [SERVER_CPU "
-                 "CLIENT_CPU]\n");
+    std::fprintf(
+        stderr,
+        "usage: netload rr|crr|connect|stream SERVER_NETNS CLIENT_NETNS ADDRESS PORT SECONDS [SERVER_CPU "
+        "CLIENT_CPU]\n");
     return 2;
   }
   signal(SIGPIPE, SIG_IGN);
   Options options{argv[1],           argv[2], argv[3], {}, static_cast<uint16_t>(std::atoi(argv[5])),
                   std::atof(argv[6])};
   const auto address = Ip::parse(argv[4]);
-  if (!address || (options.mode != "rr" && options.mode != "crr" && options.mode != "stream")) {
+  if (!address || (options.mode != "rr" && options.mode != "crr" && options.mode != "connect" &&
+                   options.mode != "stream")) {
     std::fprintf(stderr, "netload: a mode and an address, please\n");
     return 2;
   }
