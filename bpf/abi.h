@@ -266,6 +266,12 @@ struct fragment {
   __u32 pad;
 };
 
+/* What this CPU has said back to senders of refused packets, less what time has given back. */
+struct refusals {
+  __u64 since_ns;
+  __u64 answers;
+};
+
 /* ---- sockets: what connect() and sendmsg() were told, so that getpeername() and recvmsg() tell it back --
  */
 

@@ -49,8 +49,8 @@ own_frame enum verdict parse_quoted(struct pkt* p) {
   } else {
     struct ipv6_header* ip = header(p, at, sizeof *ip);
     if (!ip) return not_ours(p, DROP_TRUNCATED);
-    copy(&sent.source, ip->source, 16);
-    copy(&sent.destination, ip->destination, 16);
+    sent.source = ip->source;
+    sent.destination = ip->destination;
     p->protocol = ip->next;
     l4 = at + sizeof *ip;
   }
@@ -127,8 +127,8 @@ static __always_inline enum verdict parse_ipv6(struct pkt* p) {
   __u8 next = ip->next;
   __u32 at = p->l3 + sizeof *ip;
   p->v4 = 0;
-  copy(&p->now.source, ip->source, 16);
-  copy(&p->now.destination, ip->destination, 16);
+  p->now.source = ip->source;
+  p->now.destination = ip->destination;
   unrolled for (int i = 0; i < MOST_EXTENSION_HEADERS; ++i) {
     if (!is_extension(next)) break;
     struct ipv6_extension* extension = header(p, at, sizeof *extension);

@@ -107,8 +107,8 @@ static __always_inline enum verdict write_addresses(struct pkt* p, __u32 at, con
   }
   struct ipv6_header* ip = header(p, at, sizeof *ip);
   if (!ip) return drop(p, DROP_TRUNCATED);
-  copy(ip->source, source->bytes, 16);
-  copy(ip->destination, destination->bytes, 16);
+  ip->source = *source;
+  ip->destination = *destination;
   return CONTINUE;
 }
 
@@ -160,7 +160,7 @@ static __always_inline enum verdict read_source(struct pkt* p, struct addr* sour
   }
   struct ipv6_header* ip = header(p, p->l3, sizeof *ip);
   if (!ip) return drop(p, DROP_TRUNCATED);
-  copy(source, ip->source, 16);
+  *source = ip->source;
   return CONTINUE;
 }
 
@@ -214,7 +214,13 @@ static __always_inline enum verdict spend_ttl(struct pkt* p) {
   return CONTINUE;
 }
 
+/* Asked before the packet is touched: its sender is told, and wants to hear of what it sent. */
+static __always_inline _Bool is_too_big(struct pkt* p) {
+  return p->hop.kind == HOP_TUNNEL && p->length - p->l3 > node_of(p)->mtu && !is_segmented_later(p);
+}
+
 static __always_inline enum verdict rewrite(struct pkt* p) {
+  if (is_too_big(p)) return drop(p, DROP_TOO_BIG);
   enum verdict verdict = choose_source(p);
   if (!verdict && is_routed(p)) verdict = spend_ttl(p);
   if (verdict) return verdict;

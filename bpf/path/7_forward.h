@@ -56,25 +56,28 @@ static __always_inline void fill_tunnel_header(struct pkt* p, struct tunnel_head
       .destination = p->hop.peer.words[3],
   };
   ip.checksum = ipv4_checksum(&ip);
-  outer->ip = ip;
-  outer->udp.source = tunnel_source_port(p);
-  outer->udp.destination = node_of(p)->tunnel_port;
-  outer->udp.length = net16((__u16)(inner_length + sizeof *outer - sizeof outer->ip));
-  outer->udp.checksum = 0; /* RFC 7348 §5: SHOULD be zero; the inner packet has its own */
-  outer->vxlan.flags = 0x08;
-  outer->vxlan.reserved[0] = outer->vxlan.reserved[1] = outer->vxlan.reserved[2] = 0;
-  outer->vxlan.vni = net32(node_of(p)->vni << 8);
+  const struct udp_header udp = {
+      .source = tunnel_source_port(p),
+      .destination = node_of(p)->tunnel_port,
+      .length = net16((__u16)(inner_length + sizeof *outer - sizeof outer->ip)),
+      .checksum = 0, /* RFC 7348 §5: SHOULD be zero; the inner packet has its own */
+  };
+  const struct vxlan_header vxlan = {.flags = 0x08, .vni = net32(node_of(p)->vni << 8)};
   /* The inner Ethernet header only has to be there: both ends route by the inner IP address. Locally
    * administered. */
-  static const __u8 inner[12] = {0x02, 0x54, 0x57, 0, 0, 2, 0x02, 0x54, 0x57, 0, 0, 1};
-  copy(outer->inner.destination, inner, 6);
-  copy(outer->inner.source, inner + 6, 6);
-  outer->inner.type = net16(p->v4 ? ETH_IPV4 : ETH_IPV6);
+  const struct eth_header inner = {
+      .destination = {net16(0x0254), net16(0x5700), net16(0x0002)},
+      .source = {net16(0x0254), net16(0x5700), net16(0x0001)},
+      .type = net16(p->v4 ? ETH_IPV4 : ETH_IPV6),
+  };
+  *(struct ipv4_header*)(void*)&outer->ip = ip;
+  *(struct udp_header*)(void*)&outer->udp = udp;
+  *(struct vxlan_header*)(void*)&outer->vxlan = vxlan;
+  *(struct eth_header*)(void*)&outer->inner = inner;
 }
 
 static __always_inline enum verdict forward_by_tunnel(struct pkt* p) {
   const __u32 l3 = p->l3, inner_length = p->length - l3;
-  if (inner_length > node_of(p)->mtu && !is_segmented_later(p)) return drop(p, DROP_TOO_BIG);
   if (l3 != sizeof(struct eth_header))
     return drop(p, DROP_BAD_HEADER); /* a VLAN tag has no place inside the tunnel */
   if (push_tunnel(p)) return drop(p, DROP_NO_ROOM);

@@ -3,20 +3,21 @@
 #ifndef THALWEG_HEADERS_H
 #define THALWEG_HEADERS_H
 
-#include <linux/types.h>
+#include "bpf/abi.h"
 
-#define PACKED __attribute__((packed))
+/* on_wire: where the engine's packets may stand at any address, as an attribute of the port. The kernel's BPF
+ * reads whole words wherever they stand; packed structs would be read byte by byte there. */
 
 struct eth_header {
-  __u8 destination[6];
-  __u8 source[6];
+  __u16 destination[3];
+  __u16 source[3];
   __u16 type;
-} PACKED;
+} on_wire;
 
 struct vlan_tag {
   __u16 control;
   __u16 type;
-} PACKED;
+} on_wire;
 
 struct ipv4_header {
   __u8 version_and_length;
@@ -29,23 +30,27 @@ struct ipv4_header {
   __u16 checksum;
   __u32 source;
   __u32 destination;
-} PACKED;
+} on_wire;
 
 struct ipv6_header {
   __u32 version_class_flow;
   __u16 payload_length;
   __u8 next;
   __u8 hop_limit;
-  __u8 source[16];
-  __u8 destination[16];
-} PACKED;
+  struct addr source;
+  struct addr destination;
+} on_wire;
 
 struct ipv6_extension {
   __u8 next;
   __u8 length; /* in 8 bytes, the first 8 not counted; of a fragment header: reserved */
   __u16 fragment;
   __u32 rest;
-} PACKED;
+} on_wire;
+
+struct word {
+  __u16 value;
+} on_wire;
 
 struct tcp_header {
   __u16 source;
@@ -57,14 +62,14 @@ struct tcp_header {
   __u16 window;
   __u16 checksum;
   __u16 urgent;
-} PACKED;
+} on_wire;
 
 struct udp_header {
   __u16 source;
   __u16 destination;
   __u16 length;
   __u16 checksum;
-} PACKED;
+} on_wire;
 
 struct icmp_header {
   __u8 type;
@@ -72,13 +77,13 @@ struct icmp_header {
   __u16 checksum;
   __u16 id; /* echo */
   __u16 sequence;
-} PACKED;
+} on_wire;
 
 struct vxlan_header {
   __u8 flags; /* 0x08: the VNI is valid */
   __u8 reserved[3];
   __u32 vni; /* in the upper 24 bits */
-} PACKED;
+} on_wire;
 
 /* What stage 7 puts between the outer and the inner packet's IP header, after the Ethernet header that is
  * there. */
@@ -87,7 +92,7 @@ struct tunnel_header {
   struct udp_header udp;
   struct vxlan_header vxlan;
   struct eth_header inner;
-} PACKED;
+} __attribute__((packed)); /* 50 bytes */
 
 #define ETH_IPV4 0x0800
 #define ETH_IPV6 0x86dd
@@ -103,14 +108,20 @@ struct tunnel_header {
 #define PROTO_DESTINATION 60
 #define PROTO_SCTP        132
 
-#define ICMP_ECHO_REPLY    0
-#define ICMP_UNREACHABLE   3
-#define ICMP_ECHO          8
-#define ICMP_TIME_EXCEEDED 11
-#define ICMP_PARAMETER     12
-#define ICMPV6_FIRST_ERROR 1
-#define ICMPV6_LAST_ERROR  4
-#define ICMPV6_ECHO        128
-#define ICMPV6_ECHO_REPLY  129
+#define ICMP_ECHO_REPLY         0
+#define ICMP_UNREACHABLE        3
+#define ICMP_PORT_UNREACHABLE   3 /* code */
+#define ICMP_TOO_BIG            4 /* code: fragmentation needed and DF set */
+#define ICMPV6_UNREACHABLE      1
+#define ICMPV6_PORT_UNREACHABLE 4 /* code */
+#define ICMPV6_TOO_BIG          2
+#define ICMPV6_TIME_EXCEEDED    3
+#define ICMP_ECHO               8
+#define ICMP_TIME_EXCEEDED      11
+#define ICMP_PARAMETER          12
+#define ICMPV6_FIRST_ERROR      1
+#define ICMPV6_LAST_ERROR       4
+#define ICMPV6_ECHO             128
+#define ICMPV6_ECHO_REPLY       129
 
 #endif

@@ -12,6 +12,7 @@
 #include "bpf/path/5_policy.h"
 #include "bpf/path/6_rewrite.h"
 #include "bpf/path/7_forward.h"
+#include "bpf/path/refusal.h"
 
 /* One stage: run it, show it to whoever traces, and end here if it has decided. */
 #define STAGE(stage)                         \
@@ -34,7 +35,8 @@ static __always_inline enum verdict stages(struct pkt* p) {
   return drop(p, DROP_NO_ROUTE); /* forward() always decides */
 }
 
-/* PASS, DROP or REDIRECT; counted. The packet has port, origin, ifindex and length; everything else is zero.
+/* PASS, DROP or REDIRECT; counted. A packet dropped whose sender is told so is counted as dropped, and
+ * leaves as the answer. The packet has port, origin, ifindex and length; everything else is zero.
  */
 static __always_inline enum verdict path(struct carried* carried) {
   const __u32 zero = 0;
@@ -46,8 +48,9 @@ static __always_inline enum verdict path(struct carried* carried) {
     verdict = p->origin == FROM_UPLINK ? PASS : drop(p, DROP_NOT_CONFIGURED);
   else
     verdict = stages(p);
-  count(p, verdict == DROP ? p->reason : DROP_NONE, length);
-  return verdict;
+  if (verdict != DROP) p->reason = DROP_NONE;
+  count(p, p->reason, length);
+  return verdict == DROP ? refuse(p) : verdict;
 }
 
 #endif

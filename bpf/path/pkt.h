@@ -32,6 +32,7 @@ struct pkt {        /* without pointers: functions proved_alone are given it as 
   __u8 stale : 1;    /* its entry stands, but was decided under other rules or addresses */
   __u8 reply : 1;    /* it answers the flow's opener */
   __u8 nat : 1;      /* `to` differs from `now` */
+  __u8 later : 1;    /* a fragment other than the first: no ports of its own */
   __u8 tunneled : 1; /* it came in a tunnel header, now taken off */
   __u8 opening : 1;  /* its entry is in the table opening */
   __u8 suspect : 1;  /* UDP to a backend of which it must be asked whether it still serves */

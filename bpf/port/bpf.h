@@ -12,6 +12,7 @@
 #define net32(x)          bpf_htonl(x)
 #define copy(to, from, n) __builtin_memcpy(to, from, n)
 #define unrolled          _Pragma("unroll")
+#define on_wire
 /* A call of its own: its variables have left the stack (512 bytes in all) when it returns. */
 #define own_frame static __attribute__((noinline))
 /* Also verified by itself, for any struct pkt, so that what it can come to does not multiply with what its
@@ -92,6 +93,16 @@ static __always_inline int push_tunnel(struct pkt* p) {
 static __always_inline int pop_tunnel(struct pkt* p, _Bool inner_v4) {
   const __u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | (inner_v4 ? ADJ_ROOM_DECAP_L3_IPV4 : ADJ_ROOM_DECAP_L3_IPV6);
   return bpf_skb_adjust_room(skb_of(p), -TUNNEL_BYTES, BPF_ADJ_ROOM_MAC, flags);
+}
+
+/* Room between the Ethernet header and what follows. */
+static __always_inline int push(struct pkt* p, __u32 bytes) {
+  return bpf_skb_adjust_room(skb_of(p), bytes, BPF_ADJ_ROOM_MAC, 0);
+}
+
+/* Cuts the packet to length; what was to be segmented no longer is. */
+static __always_inline int resize(struct pkt* p, __u32 length) {
+  return bpf_skb_change_tail(skb_of(p), length, 0);
 }
 
 /* A packet larger than any link that will be cut into segments on its way out. */

@@ -127,7 +127,7 @@ void native_count(struct native* engine, __u32 row, __u32 bytes) {
 static struct native_outcome outcome_of(const struct pkt* p, enum verdict verdict) {
   struct native_outcome out = {
       .verdict = verdict,
-      .reason = verdict == DROP ? p->reason : DROP_NONE,
+      .reason = p->reason,
       .hop = p->hop,
       .rule = p->rule,
       .identities = {p->identities[0], p->identities[1]},

@@ -13,6 +13,7 @@
 #define own_frame       static __attribute__((noinline))
 #define proved_alone    static __attribute__((noinline))
 #define unrolled
+#define on_wire           __attribute__((packed))
 #define net16(x)          __builtin_bswap16((__u16)(x))
 #define net32(x)          __builtin_bswap32((__u32)(x))
 #define copy(to, from, n) memcpy(to, from, n)
@@ -55,14 +56,23 @@ static inline void* header(struct pkt* p, __u32 offset, __u32 length) {
 #define OUTER_ETH    14u
 
 /* Room between the Ethernet header and what follows: the Ethernet header moves to the front. */
-static inline int push_tunnel(struct pkt* p) {
+static inline int push(struct pkt* p, __u32 bytes) {
   struct native_packet* packet = state_of(p)->packet;
-  if (packet->start < TUNNEL_BYTES || packet->length < OUTER_ETH) return -ENOSPC;
-  packet->start -= TUNNEL_BYTES;
-  packet->length += TUNNEL_BYTES;
+  if (packet->start < bytes || packet->length < OUTER_ETH) return -ENOSPC;
+  packet->start -= bytes;
+  packet->length += bytes;
   __u8* data = packet->buffer + packet->start;
-  memmove(data, data + TUNNEL_BYTES, OUTER_ETH);
-  memset(data + OUTER_ETH, 0, TUNNEL_BYTES);
+  memmove(data, data + bytes, OUTER_ETH);
+  memset(data + OUTER_ETH, 0, bytes);
+  return 0;
+}
+
+static inline int push_tunnel(struct pkt* p) { return push(p, TUNNEL_BYTES); }
+
+static inline int resize(struct pkt* p, __u32 length) {
+  struct native_packet* packet = state_of(p)->packet;
+  if (length > packet->length) return -EINVAL;
+  packet->length = length;
   return 0;
 }
 

@@ -169,9 +169,9 @@ native_outcome run(native* engine, const Arrival& arrival) {
 }
 
 void conclude(const Tables& tables, const native_outcome& outcome, Answer& answer) {
-  answer.allowed = outcome.verdict != DROP;
-  if (outcome.verdict == DROP) {
-    answer.verdict = "dropped";
+  answer.allowed = outcome.reason == DROP_NONE;
+  if (outcome.reason != DROP_NONE) {
+    answer.verdict = outcome.verdict == DROP ? "dropped" : "refused, and the sender is told so";
     answer.reason = kReasons[outcome.reason].name;
     answer.text = kReasons[outcome.reason].text;
     if (outcome.reason == DROP_POLICY_EGRESS || outcome.reason == DROP_POLICY_INGRESS)

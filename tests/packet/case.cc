@@ -39,6 +39,7 @@ std::string compare(const Step& step, const Seen& seen) {
 
 Expected pass(const Bytes& out) { return {PASS, DROP_NONE, HOP_NONE, out}; }
 Expected dropped(drop_reason reason) { return {DROP, reason, HOP_NONE, {}}; }
+Expected refused(drop_reason reason, hop_kind hop, const Bytes& out) { return {REDIRECT, reason, hop, out}; }
 Expected redirected(hop_kind hop, const Bytes& out) { return {REDIRECT, DROP_NONE, hop, out}; }
 
 std::string why_not(const Engine& engine, const Case& one) {

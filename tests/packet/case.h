@@ -22,6 +22,8 @@ struct Expected {
 Expected pass(const Bytes& out = {});
 Expected dropped(drop_reason reason);
 Expected redirected(hop_kind hop, const Bytes& out);
+// Dropped, and the sender is told so.
+Expected refused(drop_reason reason, hop_kind hop, const Bytes& out);
 
 struct Step {
   origin from;

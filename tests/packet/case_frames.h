@@ -46,6 +46,7 @@ inline Bytes from_tunnel(const Frame& inner) { return Tunnel{kOther, kThis}.arou
 // The parts of cases() that have files of their own.
 std::vector<Case> hostile_cases();  // cases_hostile.cc
 std::vector<Case> lasting_cases();  // cases_lasting.cc
+std::vector<Case> refused_cases();  // cases_refused.cc
 std::vector<Case> service_cases();  // cases_services.cc
 std::vector<Case> edge_cases();     // cases_edges.cc
 

@@ -117,13 +117,6 @@ void forwarding(std::vector<Case>& out) {
   out.push_back({"the host's leg leads to pods and services, not to the world",
                  pods(),
                  {{FROM_HOST, Frame{.from = kThis, .to = kWorld}.bytes(), dropped(DROP_NO_ROUTE)}}});
-  out.push_back(
-      {"TTL runs out",
-       pods(),
-       {{FROM_POD, Frame{.from = kPod, .to = kRemote, .ttl = 1}.bytes(), dropped(DROP_TTL_EXPIRED)}}});
-  Frame large{.from = kPod, .to = kRemote};
-  large.payload = std::string(1450, 'x');
-  out.push_back({"too large for the tunnel", pods(), {{FROM_POD, large.bytes(), dropped(DROP_TOO_BIG)}}});
   out.push_back({"no room for the tunnel's header",
                  pods(),
                  {{FROM_POD, Frame{.from = kPod, .to = kRemote}.bytes(), dropped(DROP_NO_ROOM), {}, 49}}});
@@ -213,15 +206,9 @@ void services(std::vector<Case>& out) {
                   {FROM_UPLINK, from_tunnel(answer(sent6)),
                    redirected(HOP_ENDPOINT, delivered(answer(asked6)).bytes())}}});
   const Frame asked{.from = kPod, .to = kVip};
-  out.push_back({"a port the service does not have",
-                 pods() + service(kVip, 443, kTcp, kRemote, 8080),
-                 {{FROM_POD, asked.bytes(), dropped(DROP_NO_SERVICE_PORT)}}});
   out.push_back({"a service address that no service has",
                  pods(),
                  {{FROM_POD, asked.bytes(), dropped(DROP_NO_SUCH_SERVICE)}}});
-  out.push_back({"a service without endpoints",
-                 pods() + service(kVip, 80, kTcp, "", 0),
-                 {{FROM_POD, asked.bytes(), dropped(DROP_NO_BACKEND)}}});
   const Frame outside{.from = kWorld, .to = kThis, .to_port = 30080};
   Frame remote = outside;
   remote.from = kThis, remote.from_port = kMasqueradePort, remote.to = kRemote, remote.to_port = 8080;
@@ -410,6 +397,7 @@ std::vector<Case> all() {
     part(out);
   for (Case& more : hostile_cases()) out.push_back(std::move(more));
   for (Case& more : lasting_cases()) out.push_back(std::move(more));
+  for (Case& more : refused_cases()) out.push_back(std::move(more));
   for (Case& more : service_cases()) out.push_back(std::move(more));
   for (Case& more : edge_cases()) out.push_back(std::move(more));
   return out;

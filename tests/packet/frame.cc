@@ -4,6 +4,16 @@
 
 namespace thalweg::packet {
 
+// RFC 1071, the long way.
+uint16_t checksum(std::string bytes) {
+  if (bytes.size() % 2) bytes += '\0';
+  uint64_t sum = 0;
+  for (size_t i = 0; i < bytes.size(); i += 2)
+    sum += static_cast<uint8_t>(bytes[i]) << 8 | static_cast<uint8_t>(bytes[i + 1]);
+  while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
+  return static_cast<uint16_t>(~sum);
+}
+
 namespace {
 
 std::string be16(unsigned value) { return {static_cast<char>(value >> 8), static_cast<char>(value)}; }
@@ -16,16 +26,6 @@ std::string address(const Ip& ip) {
                     : std::string(reinterpret_cast<const char*>(ip.bytes().data()), 16);
 }
 
-// RFC 1071, the long way.
-uint16_t checksum(std::string bytes) {
-  if (bytes.size() % 2) bytes += '\0';
-  uint64_t sum = 0;
-  for (size_t i = 0; i < bytes.size(); i += 2)
-    sum += static_cast<uint8_t>(bytes[i]) << 8 | static_cast<uint8_t>(bytes[i + 1]);
-  while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
-  return static_cast<uint16_t>(~sum);
-}
-
 std::string with_checksum(std::string bytes, size_t at, const std::string& pseudo) {
   const uint16_t sum = checksum(pseudo + bytes);
   return bytes.replace(at, 2, be16(sum));
@@ -36,8 +36,9 @@ std::string transport(const Frame& f, const std::string& pseudo_addresses) {
     return pseudo_addresses + be32(static_cast<uint32_t>(length)) + be32(f.protocol);
   };
   if (f.protocol == kTcp) {
-    const std::string segment = be16(f.from_port) + be16(f.to_port) + be32(1000) + be32(2000) + "\x50" +
-                                static_cast<char>(f.tcp_flags) + be16(65535) + be16(0) + be16(0) + f.payload;
+    const std::string segment = be16(f.from_port) + be16(f.to_port) + be32(f.sequence) +
+                                be32(f.acknowledged) + "\x50" + static_cast<char>(f.tcp_flags) +
+                                be16(f.window) + be16(0) + be16(0) + f.payload;
     return with_checksum(segment, 16, pseudo(segment.size()));
   }
   if (f.protocol == kUdp) {
@@ -48,9 +49,10 @@ std::string transport(const Frame& f, const std::string& pseudo_addresses) {
   if (f.protocol != kIcmp && f.protocol != kIcmpv6) return f.payload;
   const bool v6 = f.protocol == kIcmpv6;
   int type = v6 ? (f.icmp_type == 8 ? 128 : f.icmp_type == 0 ? 129 : f.icmp_type) : f.icmp_type;
-  std::string body = f.quotes ? be32(0) + *f.quotes : be16(f.from_port) + be16(1) + f.payload;
-  if (f.quotes) type = v6 ? 1 : 3;  // destination unreachable
-  const std::string message = std::string{static_cast<char>(type), 0} + be16(0) + body;
+  std::string body = f.quotes ? be32(f.icmp_mtu) + *f.quotes : be16(f.from_port) + be16(1) + f.payload;
+  if (f.quotes) type = f.icmp_type != 8 ? f.icmp_type : v6 ? 1 : 3;  // destination unreachable
+  const std::string message =
+      std::string{static_cast<char>(type), static_cast<char>(f.icmp_code)} + be16(0) + body;
   return with_checksum(message, 2, v6 ? pseudo(message.size()) : "");
 }
 

@@ -21,6 +21,8 @@ struct Frame {
   uint16_t from_port = 40000;  // ICMP echo: the identifier
   uint16_t to_port = 80;
   uint8_t tcp_flags = kSyn;
+  uint32_t sequence = 1000, acknowledged = 2000;
+  uint16_t window = 65535;
   uint8_t ttl = 64;
   std::string payload = "thalweg";
   std::string to_mac{"\x02\0\0\0\0\x02", 6};
@@ -34,6 +36,9 @@ struct Frame {
   bool no_udp_checksum = false;
   std::optional<std::string>
       quotes;  // ICMP error: the IP packet quoted (a frame without its Ethernet header)
+  // Of an ICMP error, as on the wire; type 8: destination unreachable.
+  uint8_t icmp_code = 0;
+  uint16_t icmp_mtu = 0;
 
   Bytes bytes() const;
 };
@@ -46,6 +51,8 @@ struct Tunnel {
   uint16_t source_port = 50000;
   Bytes around(const Bytes& frame) const;
 };
+
+uint16_t checksum(std::string bytes);  // RFC 1071
 
 Bytes ip_packet(const Bytes& frame);  // a frame without its 14 bytes of Ethernet header
 

@@ -162,9 +162,9 @@ class Target {
     bytes_ += size;
     if (out.verdict < PASS || out.verdict > REDIRECT) return "no verdict";
     verdicts_.insert(out.verdict);
-    if (packet.start + uint64_t{packet.length} != packet.capacity) return "the packet left its buffer";
+    if (packet.start + uint64_t{packet.length} > packet.capacity) return "the packet left its buffer";
     if (out.reason >= DROP_REASONS) return "an unknown reason";
-    if ((out.verdict == DROP) != (out.reason != DROP_NONE))
+    if (out.verdict == DROP ? out.reason == DROP_NONE : out.verdict == PASS && out.reason != DROP_NONE)
       return "a drop without a reason, or a reason without";
     if (out.verdict == REDIRECT && (out.hop.kind == HOP_NONE || out.hop.kind > HOP_WORLD || !out.hop.ifindex))
       return "redirected nowhere";

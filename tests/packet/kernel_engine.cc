@@ -95,8 +95,7 @@ class KernelEngine : public Engine {
     if (code != 0) return fail_errno(error, "run {} bytes in the kernel", packet.size());
     out.resize(options.data_size_out);
     const Outcome outcome = last_outcome();
-    return Seen{static_cast<verdict>(outcome.verdict),
-                static_cast<drop_reason>(outcome.verdict == DROP ? outcome.reason : 0),
+    return Seen{static_cast<verdict>(outcome.verdict), static_cast<drop_reason>(outcome.reason),
                 static_cast<hop_kind>(outcome.verdict == REDIRECT ? outcome.to.kind : 0), out};
   }
 

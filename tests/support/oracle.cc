@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "tests/packet/refusal_frames.h"
+
 namespace thalweg::packet {
 
 namespace {
@@ -60,7 +62,8 @@ Bytes Sent::bytes() const {
   return outer.empty() ? frame.bytes() : Tunnel{outer, kThisNode}.around(frame.bytes());
 }
 Bytes Answer::bytes() const {
-  return peer.empty() ? frame.bytes() : Tunnel{kThisNode, peer}.around(frame.bytes());
+  const Bytes inner = error.empty() ? frame.bytes() : error;
+  return peer.empty() ? inner : Tunnel{kThisNode, peer}.around(inner);
 }
 
 void Oracle::put(const PutRow& row) {
@@ -250,6 +253,35 @@ void Oracle::remember(const Way& way) {
   if (way.nat) add(turned(way.frame), turned(way.sent.frame), true);
 }
 
+// Service refusals alone: the random frames are neither too large nor too old.
+bool Oracle::is_told(const Way& way, drop_reason reason) const {
+  const Frame& frame = way.sent.frame;
+  if (reason != DROP_NO_SERVICE_PORT && reason != DROP_NO_BACKEND) return false;
+  if (way.sent.from == TO_POD || !source_belongs(way)) return false;
+  return frame.protocol == kUdp || (frame.protocol == kTcp && !(frame.tcp_flags & kRst));
+}
+
+Answer Oracle::refuse(const Way& way, drop_reason reason) const {
+  const Frame& frame = way.sent.frame;
+  const Answer dropped{.said = DROP, .reason = reason, .frame = frame};
+  if (!is_told(way, reason)) return dropped;
+  Answer answer{.said = REDIRECT, .reason = reason, .hop = HOP_WORLD};
+  const Sent back{way.sent.from, turned(frame), ""};
+  const Way there{back, turned(frame)};
+  if (!from_outside(way.sent) && find_hop(there, answer) != DROP_NONE) return dropped;
+  const bool v6 = frame.from.find(':') != std::string::npos;
+  if (frame.protocol == kTcp)
+    answer.frame = reset_of(frame);
+  else
+    answer.error = error_about(frame, frame.to, v6 ? kPortUnreachable6 : kPortUnreachable);
+  const Bytes macs = answer.hop == HOP_ENDPOINT ? kPodMac + kVethMac
+                     : answer.hop == HOP_HOST   ? kHostMac + kHostMac
+                                                : frame.to_mac + frame.from_mac;
+  answer.frame.to_mac = macs.substr(0, 6), answer.frame.from_mac = macs.substr(6);
+  if (!answer.error.empty()) answer.error.replace(0, 12, macs);
+  return answer;
+}
+
 Answer Oracle::leave(const Way& way, Answer answer) const {
   const origin from = way.sent.from;
   answer.frame = way.frame;
@@ -267,10 +299,8 @@ Answer Oracle::leave(const Way& way, Answer answer) const {
 }
 
 Answer Oracle::run(const Sent& sent) {
-  const auto dropped = [&](drop_reason reason) {
-    return Answer{.said = DROP, .reason = reason, .frame = sent.frame};
-  };
   Way way{sent, sent.frame};
+  const auto dropped = [&](drop_reason reason) { return refuse(way, reason); };
   Flow* flow = flow_of(sent.frame);
   if (flow) {
     way.known = true, way.nat = flow->nat;

@@ -24,6 +24,7 @@ struct Answer {
   hop_kind hop = HOP_NONE;
   Frame frame;       // as it leaves, inside the tunnel if there is one
   std::string peer;  // HOP_TUNNEL: to which node
+  Bytes error;       // an ICMP error in place of the frame
   Bytes bytes() const;
 };
 
@@ -61,6 +62,8 @@ class Oracle {
   bool is_taken(const Way& way) const;
   drop_reason masquerade(Way& way, hop_kind hop);
   void remember(const Way& way);
+  bool is_told(const Way& way, drop_reason reason) const;
+  Answer refuse(const Way& way, drop_reason reason) const;
   Answer leave(const Way& way, Answer answer) const;
 
   Rows rows_;
