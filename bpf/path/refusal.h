@@ -1,6 +1,6 @@
-/* What the path says back to the sender of a packet that it will not carry: a TCP reset (RFC 9293 §3.10.7.1), or
- * an ICMP error (RFC 792, RFC 4443). Not a stage: path.h asks for it once a packet has been dropped, and the
- * packet becomes the answer. Silence where an answer could do harm (RFC 1122 §3.2.2). */
+/* What the path says back to the sender of a packet that it will not carry: a TCP reset (RFC 9293 §3.10.7.1),
+ * or an ICMP error (RFC 792, RFC 4443). Not a stage: path.h asks for it once a packet has been dropped, and
+ * the packet becomes the answer. Silence where an answer could do harm (RFC 1122 §3.2.2). */
 #ifndef THALWEG_REFUSAL_H
 #define THALWEG_REFUSAL_H
 
@@ -8,13 +8,15 @@
 #include "bpf/path/headers.h"
 #include "bpf/path/pkt.h"
 
-/* RFC 4443 §2.4 (f): "an IPv6 node MUST limit the rate of ICMPv6 error messages". For all answers, on each CPU. */
+/* RFC 4443 §2.4 (f): "an IPv6 node MUST limit the rate of ICMPv6 error messages". For all answers, on each
+ * CPU. */
 #define REFUSALS_PER_S 10000ull
 #define REFUSALS_BURST 1000ull
 
 #define REFUSAL_TTL 64
 
-/* ---- whether -------------------------------------------------------------------------------------------- */
+/* ---- whether --------------------------------------------------------------------------------------------
+ */
 
 static __always_inline _Bool is_told(const struct pkt* p) {
   switch (p->reason) {
@@ -69,7 +71,8 @@ proved_alone enum verdict find_sender(struct pkt* p) {
   return found;
 }
 
-/* ---- what ----------------------------------------------------------------------------------------------- */
+/* ---- what -----------------------------------------------------------------------------------------------
+ */
 
 static __always_inline void turn_ipv4(struct ipv4_header* ip, __u8 protocol, __u32 source, __u32 destination,
                                       __u32 length) {
@@ -128,12 +131,14 @@ own_frame enum verdict reset(struct pkt* p) {
   if (!asked) return DROP;
   const __u32 data = p->length - p->l4 - (asked->data_offset >> 4) * 4u;
   const _Bool acknowledges = asked->flags & TCP_ACK;
-  struct tcp_header tcp = {.source = p->to.source_port, .destination = p->to.destination_port, .data_offset = 5 << 4};
+  struct tcp_header tcp = {
+      .source = p->to.source_port, .destination = p->to.destination_port, .data_offset = 5 << 4};
   tcp.flags = acknowledges ? TCP_RST : TCP_RST | TCP_ACK;
   if (acknowledges)
     tcp.sequence = asked->acknowledged;
   else
-    tcp.acknowledged = net32(net32(asked->sequence) + data + !!(asked->flags & TCP_SYN) + !!(asked->flags & TCP_FIN));
+    tcp.acknowledged =
+        net32(net32(asked->sequence) + data + !!(asked->flags & TCP_SYN) + !!(asked->flags & TCP_FIN));
   const __u32 pseudo = pseudo_header(p, &p->to.source, PROTO_TCP, sizeof tcp);
   __u32 sum = add_sum(tcp.sequence, tcp.acknowledged);
   sum = add_sum(sum, add_sum(tcp.source, tcp.destination));
@@ -159,8 +164,8 @@ own_frame __u32 sum_of(struct pkt* p, __u32 at, __u32 bytes) {
   return sum;
 }
 
-/* As with the reset, a device may still finish the checksum of the packet quoted. With half of what the rest of
- * it lacks, finishing changes nothing (in one's complement, to halve is to rotate). Nobody checks it. */
+/* As with the reset, a device may still finish the checksum of the packet quoted. With half of what the rest
+ * of it lacks, finishing changes nothing (in one's complement, to halve is to rotate). Nobody checks it. */
 static __always_inline enum verdict steady_checksum(struct pkt* p, __u32 l4, __u32 quoted_l4) {
   if (p->protocol != PROTO_TCP && p->protocol != PROTO_UDP) return CONTINUE;
   struct word* field = header(p, l4 + checksum_offset(p), sizeof *field);
@@ -184,7 +189,8 @@ static __always_inline struct icmp_error error_of(const struct pkt* p) {
   struct icmp_error unreachable = {p->v4 ? ICMP_UNREACHABLE : ICMPV6_UNREACHABLE,
                                    p->v4 ? ICMP_PORT_UNREACHABLE : ICMPV6_PORT_UNREACHABLE, 0};
   struct icmp_error expired = {p->v4 ? ICMP_TIME_EXCEEDED : ICMPV6_TIME_EXCEEDED, 0, 0};
-  struct icmp_error too_big = {p->v4 ? ICMP_UNREACHABLE : ICMPV6_TOO_BIG, p->v4 ? ICMP_TOO_BIG : 0, node_of(p)->mtu};
+  struct icmp_error too_big = {p->v4 ? ICMP_UNREACHABLE : ICMPV6_TOO_BIG, p->v4 ? ICMP_TOO_BIG : 0,
+                               node_of(p)->mtu};
   return p->reason == DROP_TTL_EXPIRED ? expired : p->reason == DROP_TOO_BIG ? too_big : unreachable;
 }
 
@@ -195,8 +201,8 @@ static __always_inline struct addr speaker(const struct pkt* p) {
   return as_router && !is_none(own) ? *own : p->to.source;
 }
 
-/* Quotes the IP header and as much of the next one as tells the flow: a whole TCP header, because less could not
- * be cut from a packet whose checksum a device finishes. */
+/* Quotes the IP header and as much of the next one as tells the flow: a whole TCP header, because less could
+ * not be cut from a packet whose checksum a device finishes. */
 own_frame enum verdict icmp_refusal(struct pkt* p) {
   const __u32 network = p->l4 - p->l3, transport = p->protocol == PROTO_TCP ? sizeof(struct tcp_header) : 8;
   const __u32 more = network + sizeof(struct icmp_header), payload = more + transport;
@@ -225,7 +231,8 @@ own_frame enum verdict icmp_refusal(struct pkt* p) {
 static __always_inline enum verdict refuse(struct pkt* p) {
   if (!is_told(p) || !is_plain(p) || p->origin == TO_POD) return DROP;
   if (find_sender(p)) return DROP;
-  const _Bool by_reset = p->protocol == PROTO_TCP && (p->reason == DROP_NO_SERVICE_PORT || p->reason == DROP_NO_BACKEND);
+  const _Bool by_reset =
+      p->protocol == PROTO_TCP && (p->reason == DROP_NO_SERVICE_PORT || p->reason == DROP_NO_BACKEND);
   const __u8 reason = p->reason;
   if (by_reset ? reset(p) : icmp_refusal(p)) return DROP;
   const enum verdict verdict = forward(p);

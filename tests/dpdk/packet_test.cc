@@ -83,6 +83,7 @@ TEST_P(DpdkPacketCase, DoesAsNative) {
   static const auto engine = DpdkEngine::create();
   if (!engine) GTEST_SKIP() << engine.error().message;
   const Case& one = cases()[GetParam()];
+  if (const std::string why = why_not(**engine, one); !why.empty()) GTEST_SKIP() << why << ": " << one.name;
   std::vector<Seen> native, dpdk;
   ASSERT_EQ(run_case(*native_engine(), one, &native), "") << one.name;
   ASSERT_EQ(run_case(**engine, one, &dpdk), "") << one.name;

@@ -24,10 +24,6 @@ void headers(std::vector<Case>& out) {
   Bytes short_ihl = Frame{.from = kPod, .to = kNeighbour, .protocol = kUdp}.bytes();
   short_ihl[14] = 0x44;
   out.push_back({"an IPv4 header of 16 bytes", pods(), {{FROM_POD, short_ihl, dropped(DROP_BAD_HEADER)}}});
-  out.push_back(
-      {"a hop limit runs out",
-       pods(),
-       {{FROM_POD, Frame{.from = kPod6, .to = kRemote6, .ttl = 1}.bytes(), dropped(DROP_TTL_EXPIRED)}}});
   Frame full{.from = kPod, .to = kRemote};
   full.payload = std::string(1450 - 40, 'x');
   out.push_back({"as large as the tunnel carries",
@@ -213,10 +209,6 @@ void outside(std::vector<Case>& out) {
     out.push_back({"a load balancer's or external address, asked from outside",
                    pods() + service(address, 80, kTcp, kPod, 8080, flag),
                    {{FROM_UPLINK, asked.bytes(), redirected(HOP_ENDPOINT, delivered(sent).bytes())}}});
-  out.push_back({"another port of a service's address outside the service range",
-                 pods() + service(address, 80, kTcp, kPod, 8080),
-                 {{FROM_POD, Frame{.from = kPod, .to = address, .to_port = 81}.bytes(),
-                   dropped(DROP_NO_SERVICE_PORT)}}});
 }
 
 }  // namespace
