@@ -87,7 +87,7 @@ static __always_inline int to_backend_v6(struct bpf_sock_addr* ctx) {
 static __always_inline const struct socket_peer* told(struct bpf_sock_addr* ctx, const struct addr* address) {
   struct socket_key key = {
       .cookie = bpf_get_socket_cookie(ctx), .address = *address, .port = (__u16)ctx->user_port};
-  return bpf_map_lookup_elem(&tw_sockets, &key);
+  return lookup(0, sockets, &key);
 }
 
 static __always_inline int as_told_v4(struct bpf_sock_addr* ctx) {

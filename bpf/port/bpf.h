@@ -47,7 +47,9 @@
 #include "bpf/maps.def"
 #undef TABLE
 
-#define lookup(p, table, key)        bpf_map_lookup_elem(&tw_##table, key)
+#include "bpf/port/take_over.h"
+
+#define lookup(p, table, key)        row_of_##table(key)
 #define insert(p, table, key, value) bpf_map_update_elem(&tw_##table, key, value, BPF_ANY)
 
 #define forget(p, table, key) bpf_map_delete_elem(&tw_##table, key)

@@ -280,7 +280,7 @@ void Agent::Impl::settle() {
 void Agent::Impl::keep_attached() {
   if (attached || !node_ready || !forwarding->settled()) return;
   if (const auto programs = forwarding->programs(); !programs) return give_up(programs.error());
-  const auto done = attach_all();
+  const auto done = forwarding->attach([this] { return attach_all(); });
   attached = done.has_value();
   if (attached) {
     attach_log.clear();

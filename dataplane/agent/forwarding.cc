@@ -13,8 +13,10 @@ constexpr size_t kMaxPendingRows = 1u << 20;  // beyond: everything is compared 
 
 }  // namespace
 
-Forwarding::Forwarding(EbpfDatapath datapath, std::string numbering_path, const Config& config)
-    : datapath_(std::move(datapath)),
+Forwarding::Forwarding(TableSets sets, EbpfDatapath datapath, std::string numbering_path,
+                       const Config& config)
+    : sets_(std::move(sets)),
+      datapath_(std::move(datapath)),
       reconciler_(datapath_),
       compiler_(config),
       numbering_path_(std::move(numbering_path)) {}
@@ -22,13 +24,18 @@ Forwarding::Forwarding(EbpfDatapath datapath, std::string numbering_path, const 
 Result<std::unique_ptr<Forwarding>> Forwarding::open(const std::string& bpf_dir,
                                                      const std::string& numbering_path,
                                                      const Config& config) {
-  EbpfDatapath datapath = TRY(EbpfDatapath::open(bpf_dir + "/maps"));
+  TableSets sets = TRY(TableSets::open(bpf_dir));
+  EbpfDatapath datapath = sets.take_tables();
   for (const std::string& table : datapath.rebuilt())
     log::warn("the pinned table has another layout: rebuilt empty", {{"table", table}});
-  std::unique_ptr<Forwarding> forwarding(new Forwarding(std::move(datapath), numbering_path, config));
-  forwarding->loading_ = std::async(std::launch::async, [bpf_dir, &tables = forwarding->datapath_] {
-    return Programs::load(bpf_dir, tables);
-  });
+  for (const std::string& table : sets.lost()) log::warn("table not taken over", {{"table", table}});
+  const std::string set_folder = sets.own_folder();
+  std::unique_ptr<Forwarding> forwarding(
+      new Forwarding(std::move(sets), std::move(datapath), numbering_path, config));
+  forwarding->loading_ =
+      std::async(std::launch::async, [bpf_dir, set_folder, &tables = forwarding->datapath_] {
+        return Programs::load(bpf_dir, set_folder, tables);
+      });
   TRY(forwarding->adopt());
   return forwarding;
 }
@@ -79,6 +86,36 @@ Result<> Forwarding::settle() {
   if (whole_) return reconciler_.update(compiler_.intent(), now);
   TRY(reconciler_.update_all(compiler_.intent()));
   whole_ = true;
+  return {};
+}
+
+// ---- hooks
+
+Result<> Forwarding::attach(const std::function<Result<>()>& attach_all) {
+  if (sets_.wants_gate()) TRY(take_over(attach_all));
+  TRY(attach_all());
+  if (!sets_.before_folder().empty()) {
+    for (const OldTable& old : sets_.old_tables()) TRY(take_over_rows(old, datapath_.fd(old.table)));
+    TRY(reconciler_.doubt_flows());  // numbers may mean something else in this build
+    log::info("took over from another layout", {{"tables", sets_.old_tables().size()}});
+  }
+  TRY(sets_.drop_others());
+  Programs* const own = TRY(programs());
+  return own->drop_others();
+}
+
+// The old programs go on deciding behind the gate until every hook has it; then all change sides at once, and
+// rows not met by a packet meanwhile follow.
+Result<> Forwarding::take_over(const std::function<Result<>()>& attach_all) {
+  Programs* const own = TRY(programs());
+  if (const auto raised = own->raise_gate(sets_, datapath_); !raised) {
+    log::warn("no gate: flows opened in this moment are lost", {{"error", raised.error().message}});
+    return {};
+  }
+  TRY(attach_all());
+  TRY(own->pass_gate());
+  own->leave_gate();
+  for (const OldTable& old : sets_.old_tables()) TRY(take_over_rows(old, datapath_.fd(old.table)));
   return {};
 }
 

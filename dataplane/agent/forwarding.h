@@ -2,6 +2,7 @@
 // EbpfDatapath, with the numbering kept on disk. The agent feeds it and asks it to settle; on its one thread.
 #pragma once
 
+#include <functional>
 #include <future>
 #include <memory>
 #include <optional>
@@ -39,14 +40,19 @@ class Forwarding {
   bool settled() const { return whole_ && pending_.empty() && reconciler_.settled(); }
   // Whether the endpoint's rows are in the tables as they should be: from then on its policy holds.
   bool holds(const LocalPod& pod) const;
+  // Hooks every program by `attach_all`; when the tables of another build's layout are in force, so that no
+  // flow is lost between its programs and these (docs/survival.md). Then this build's pins alone remain.
+  Result<> attach(const std::function<Result<>()>& attach_all);
   // Rows that had drifted, now repaired.
   Result<uint64_t> verify();
 
  private:
-  Forwarding(EbpfDatapath datapath, std::string numbering_path, const Config& config);
+  Forwarding(TableSets sets, EbpfDatapath datapath, std::string numbering_path, const Config& config);
   Result<> adopt();
+  Result<> take_over(const std::function<Result<>()>& attach_all);
   Result<> save_numbering();
 
+  TableSets sets_;
   EbpfDatapath datapath_;
   std::future<Result<Programs>> loading_;  // waits in its destructor, before the tables go
   std::optional<Result<Programs>> programs_;

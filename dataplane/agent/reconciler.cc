@@ -152,6 +152,12 @@ Result<> Reconciler::bump() {
   return {};
 }
 
+Result<> Reconciler::doubt_flows() {
+  TRY(read_generation());
+  bump_owed_ = true;
+  return bump();
+}
+
 void Reconciler::note(const Change& change) {
   ++stats_.changes_applied;
   if (change.op == Op::Put)

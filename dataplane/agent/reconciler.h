@@ -33,6 +33,9 @@ class Reconciler {
   // The value is the number of rows that had drifted.
   Result<uint64_t> verify(const Intent& desired);
 
+  // Every cached flow is decided once more.
+  Result<> doubt_flows();
+
   bool settled() const { return owed_.empty() && !bump_owed_; }  // false: update() has to be called again
   const Intent& applied() const { return applied_; }
   const ReconcilerStats& stats() const { return stats_; }

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/file.h"
+#include "dataplane/ebpf/own_types.h"
 
 namespace thalweg::dataplane {
 namespace {
@@ -29,8 +30,13 @@ uint32_t map_flags(TableInfo::Kind kind) {
   return kind == TableInfo::Kind::HASH || kind == TableInfo::Kind::LPM ? BPF_F_NO_PREALLOC : 0;
 }
 
-Result<Fd> create(const TableInfo& table) {
-  LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = map_flags(table.kind));
+// With its types: the next build reads from them what this one's rows mean (layout.h).
+Result<Fd> create(table_id id) {
+  const TableInfo& table = info(id);
+  const OwnTypes* types = TRY(own_types());
+  LIBBPF_OPTS(bpf_map_create_opts, options, .btf_fd = static_cast<uint32_t>(types->kernel_fd()),
+              .btf_key_type_id = types->key(id).id, .btf_value_type_id = types->value(id).id,
+              .map_flags = map_flags(table.kind));
   const std::string name = std::string(table.name).substr(0, BPF_OBJ_NAME_LEN - 1);
   const int fd = bpf_map_create(map_type(table.kind), name.c_str(), table.key_size, table.value_size,
                                 table.entries, &options);
@@ -46,10 +52,10 @@ bool has_layout(int fd, const TableInfo& table) {
          info.max_entries == table.entries && info.map_flags == map_flags(table.kind);
 }
 
-Result<Fd> create_pinned(const TableInfo& table, const std::string& path) {
-  Fd fd = TRY(create(table));
-  if (const int error = bpf_obj_pin(fd.get(), path.c_str()))
-    return fail_errno(-error, "pin table {} at {}", table.name, path);
+Result<Fd> pinned(int map, const std::string& path) {
+  if (const int error = bpf_obj_pin(map, path.c_str())) return fail_errno(-error, "pin {}", path);
+  Fd fd(bpf_obj_get(path.c_str()));
+  if (!fd) return fail_errno(errno, "open {}", path);
   return fd;
 }
 
@@ -58,42 +64,44 @@ bool unsupported(int error) { return error == -kNotSupported || error == -EOPNOT
 const char* key_of(const std::string& keys, size_t row, size_t size) { return keys.data() + row * size; }
 
 // For kernels whose kind of table has no batch lookup.
-Result<bool> walk_singly(int fd, const TableInfo& table, const EbpfDatapath::OnRows& on_rows) {
-  std::string key, keys, values, next(table.key_size, '\0'), value(table.value_size, '\0');
+Result<bool> walk_singly(int fd, const MapSizes& sizes, const OnRows& on_rows) {
+  std::string key, keys, values, next(sizes.key_size, '\0'), value(sizes.value_size, '\0');
   size_t rows = 0;
   while (bpf_map_get_next_key(fd, key.empty() ? nullptr : key.data(), next.data()) == 0) {
     key = next;
     if (bpf_map_lookup_elem(fd, key.data(), value.data()) != 0) continue;
     keys += key;
     values += value;
-    if (++rows > table.entries) return fail("table {}: more rows than it can hold", table.name);
+    if (++rows > sizes.entries) return fail("more rows than it can hold");
   }
   on_rows(keys, values, rows);
   return false;
 }
 
+Result<Fd> absent(table_id id, const std::string& path, const EbpfDatapath::Shared& shared) {
+  if (const auto found = shared.find(id); found != shared.end()) return pinned(found->second.get(), path);
+  const Fd made = TRY(create(id));
+  return pinned(made.get(), path);
+}
+
 }  // namespace
 
-Result<EbpfDatapath> EbpfDatapath::open(const std::string& folder) {
+Result<EbpfDatapath> EbpfDatapath::open(const std::string& folder, const Shared& shared) {
   TRY(make_dirs(folder, 0700));
   EbpfDatapath datapath;
   for (size_t id = 0; id < TABLES; ++id) {
     const TableInfo& table = kTables[id];
     const std::string path = folder + "/" + std::string(table.name);
-    Fd pinned(bpf_obj_get(path.c_str()));
-    if (pinned && !has_layout(pinned.get(), table)) {
+    Fd standing(bpf_obj_get(path.c_str()));
+    if (standing && !has_layout(standing.get(), table)) {
       datapath.rebuilt_.emplace_back(table.name);
       TRY(remove_file(path));
-      pinned.reset();
+      standing.reset();
     }
-    datapath.fds_[id] = pinned ? std::move(pinned) : TRY(create_pinned(table, path));
+    if (!standing) standing = TRY(absent(static_cast<table_id>(id), path, shared));
+    datapath.fds_[id] = std::move(standing);
   }
   return datapath;
-}
-
-Result<> unpin_tables(const std::string& folder) {
-  for (const TableInfo& table : kTables) TRY(remove_file(folder + "/" + std::string(table.name)));
-  return {};
 }
 
 // ---- writing: runs of changes of one table and one kind become batches
@@ -146,25 +154,44 @@ Result<> EbpfDatapath::remove(table_id id, const std::string& keys) const {
 
 // ---- reading
 
-Result<bool> EbpfDatapath::walk(table_id id, std::string& cursor, size_t rows, const OnRows& on_rows) const {
-  const TableInfo& table = info(id);
+Result<MapSizes> sizes_of_map(int map) {
+  bpf_map_info info{};
+  uint32_t size = sizeof info;
+  if (bpf_obj_get_info_by_fd(map, &info, &size) != 0) return fail_errno(errno, "ask about a table");
+  return MapSizes{info.key_size, info.value_size, info.max_entries};
+}
+
+uint32_t id_of_map(int map) {
+  bpf_map_info info{};
+  uint32_t size = sizeof info;
+  return bpf_obj_get_info_by_fd(map, &info, &size) == 0 ? info.id : 0;
+}
+
+Result<bool> walk_map(int map, const MapSizes& sizes, std::string& cursor, size_t rows,
+                      const OnRows& on_rows) {
   const bool first = cursor.empty();
-  std::string next(std::max<size_t>(table.key_size, 8), '\0');
+  std::string next(std::max<size_t>(sizes.key_size, 8), '\0');
   while (true) {
-    std::string keys(rows * table.key_size, '\0'), values(rows * table.value_size, '\0');
+    std::string keys(rows * sizes.key_size, '\0'), values(rows * sizes.value_size, '\0');
     uint32_t count = rows;
-    const int error = bpf_map_lookup_batch(fd(id), first ? nullptr : cursor.data(), next.data(), keys.data(),
+    const int error = bpf_map_lookup_batch(map, first ? nullptr : cursor.data(), next.data(), keys.data(),
                                            values.data(), &count, nullptr);
-    if (error == -ENOSPC && rows < table.entries) {  // one bucket of the hash holds more than fits
+    if (error == -ENOSPC && rows < sizes.entries) {  // one bucket of the hash holds more than fits
       rows *= 2;
       continue;
     }
-    if (first && unsupported(error)) return walk_singly(fd(id), table, on_rows);
-    if (error != 0 && error != -ENOENT) return fail_errno(-error, "table {}: read", table.name);
+    if (first && unsupported(error)) return walk_singly(map, sizes, on_rows);
+    if (error != 0 && error != -ENOENT) return fail_errno(-error, "read");
     if (count > 0) on_rows(keys, values, count);
     cursor = next;
     return error == 0;
   }
+}
+
+Result<bool> EbpfDatapath::walk(table_id id, std::string& cursor, size_t rows, const OnRows& on_rows) const {
+  const TableInfo& table = info(id);
+  return context(walk_map(fd(id), {table.key_size, table.value_size, table.entries}, cursor, rows, on_rows),
+                 "table {}", table.name);
 }
 
 Result<std::vector<Row>> EbpfDatapath::dump(table_id id) const {

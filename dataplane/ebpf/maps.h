@@ -5,6 +5,7 @@
 
 #include <array>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -14,11 +15,28 @@
 
 namespace thalweg::dataplane {
 
+// keys and values: rows end to end.
+using OnRows = std::function<void(const std::string& keys, const std::string& values, size_t rows)>;
+
+// Any map, of this build's layout or another's.
+struct MapSizes {
+  size_t key_size = 0, value_size = 0, entries = 0;
+};
+Result<MapSizes> sizes_of_map(int map);
+// Walks it chunk by chunk, a bounded piece of work each: call until it returns false, then the walk is
+// complete. cursor starts empty. Rows added or removed meanwhile may be missed or seen twice. Maps
+// without batches (no kernel since 5.13) are given whole.
+Result<bool> walk_map(int map, const MapSizes& sizes, std::string& cursor, size_t rows,
+                      const OnRows& on_rows);
+// The kernel's number of a map; 0: it cannot be asked.
+uint32_t id_of_map(int map);
+
 class EbpfDatapath : public Datapath {
  public:
-  // Opens the tables pinned under folder (on a bpffs), making those that are absent. One pinned with another
-  // layout than maps.def's is replaced by an empty one and named in rebuilt().
-  static Result<EbpfDatapath> open(const std::string& folder);
+  // Opens the tables pinned under folder (on a bpffs). One that is absent is `shared`'s, if it has it, or
+  // made. One pinned with another layout than maps.def's is replaced by an empty one and named in rebuilt().
+  using Shared = std::map<table_id, Fd>;
+  static Result<EbpfDatapath> open(const std::string& folder, const Shared& shared = {});
 
   Result<> apply(std::span<const Change> changes) override;
   Result<std::vector<Row>> dump(table_id table) const override;
@@ -27,10 +45,6 @@ class EbpfDatapath : public Datapath {
   int fd(table_id table) const { return fds_[table].get(); }
   const std::vector<std::string>& rebuilt() const { return rebuilt_; }
 
-  // Walks a table chunk by chunk, a bounded piece of work each: call until it returns false, then the walk is
-  // complete. cursor starts empty. Rows added or removed meanwhile may be missed or seen twice. Tables
-  // without batches (no kernel since 5.13) are given whole.
-  using OnRows = std::function<void(const std::string& keys, const std::string& values, size_t rows)>;
   Result<bool> walk(table_id table, std::string& cursor, size_t rows, const OnRows& on_rows) const;
   // Absent rows are no error. keys: whole keys, end to end.
   Result<> remove(table_id table, const std::string& keys) const;
@@ -40,8 +54,5 @@ class EbpfDatapath : public Datapath {
   std::array<Fd, TABLES> fds_;
   std::vector<std::string> rebuilt_;
 };
-
-// Removes the pins of the tables under folder; the kernel frees them when no program uses them any more.
-Result<> unpin_tables(const std::string& folder);
 
 }  // namespace thalweg::dataplane

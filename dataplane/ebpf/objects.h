@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
+#include <string_view>
 #include <vector>
 
 namespace thalweg::dataplane {
@@ -12,6 +14,10 @@ struct ObjectFile {
   size_t size;
 };
 
-std::vector<ObjectFile> object_files();
+// "tc", "socket": the path. "gate": what stands before it while another layout takes over.
+ObjectFile object_file(std::string_view name);
+std::vector<ObjectFile> path_objects();
+// Changes with the code of path_objects().
+std::string path_code_name();
 
 }  // namespace thalweg::dataplane

@@ -6,13 +6,12 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <cstdarg>
-#include <cstdio>
-#include <cstdlib>
+#include <array>
+#include <cstring>
 #include <filesystem>
 
 #include "base/file.h"
-#include "dataplane/ebpf/objects.h"
+#include "dataplane/ebpf/object.h"
 
 namespace thalweg::dataplane {
 namespace {
@@ -24,56 +23,6 @@ constexpr uint32_t kLinkTypeTcx = 11;  // BPF_LINK_TYPE_TCX, absent from Debian 
 // Where each tc program belongs. Socket hooks say it themselves, by their section.
 int tc_attach_type(std::string_view program) { return program == "to_pod" ? kTcxEgress : kTcxIngress; }
 
-// libbpf speaks to stderr; what it says goes into the error instead, its last lines.
-std::string libbpf_words;
-int keep_words(libbpf_print_level level, const char* format, va_list arguments) {
-  if (level > LIBBPF_WARN) return 0;
-  char* text = nullptr;  // the verifier's log comes in one piece, and its end is what matters
-  const int length = ::vasprintf(&text, format, arguments);
-  if (length < 0) return 0;
-  libbpf_words.append(text, length);
-  std::free(text);
-  constexpr size_t kKept = 4096;
-  if (libbpf_words.size() > kKept) libbpf_words.erase(0, libbpf_words.size() - kKept);
-  return 0;
-}
-
-std::string one_line(std::string text) {
-  std::replace(text.begin(), text.end(), '\n', ';');
-  return text;
-}
-
-struct CloseObject {
-  void operator()(bpf_object* object) const { bpf_object__close(object); }
-};
-using ObjectPtr = std::unique_ptr<bpf_object, CloseObject>;
-
-// Maps of the same name as a table become that table; the object's own (constants) stay its own.
-Result<> use_tables(bpf_object* object, const EbpfDatapath& tables) {
-  for (size_t id = 0; id < TABLES; ++id) {
-    const std::string name = "tw_" + std::string(kTables[id].name);
-    bpf_map* map = bpf_object__find_map_by_name(object, name.c_str());
-    if (map == nullptr) continue;
-    if (bpf_map__key_size(map) != kTables[id].key_size || bpf_map__value_size(map) != kTables[id].value_size)
-      return fail("the programs were built for another layout of table {}", name);
-    if (const int error = bpf_map__reuse_fd(map, tables.fd(static_cast<table_id>(id))))
-      return fail_errno(-error, "give table {} to the programs", name);
-  }
-  return {};
-}
-
-Result<ObjectPtr> load_object(const ObjectFile& file, const EbpfDatapath& tables) {
-  libbpf_words.clear();
-  libbpf_set_print(keep_words);
-  LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = file.name);
-  ObjectPtr object(bpf_object__open_mem(file.bytes, file.size, &options));
-  if (!object) return fail_errno(errno, "open the programs {}: {}", file.name, one_line(libbpf_words));
-  TRY(use_tables(object.get(), tables));
-  if (const int error = bpf_object__load(object.get()))
-    return fail_errno(-error, "load the programs {}: {}", file.name, one_line(libbpf_words));
-  return object;
-}
-
 // Pins fd in place of what stands at path.
 Result<> pin(int fd, const std::string& path) {
   TRY(remove_file(path));
@@ -84,11 +33,18 @@ Result<> pin(int fd, const std::string& path) {
 // bpffs takes no dots in names.
 std::string pin_name(std::string_view where) {
   std::string name;
-  for (const char c : where) name += c == '.' ? std::string("%2E") : std::string(1, c);
+  for (const char c : where)
+    if (c == '.')
+      name += "%2E";
+    else
+      name += c;
   return name;
 }
 std::string unpin_name(std::string name) {
-  for (size_t at = name.find("%2E"); at != std::string::npos; at = name.find("%2E")) name.replace(at, 3, ".");
+  for (size_t at = name.find("%2E"); at != std::string::npos; at = name.find("%2E", at + 1)) {
+    name.erase(at + 1, 2);
+    name[at] = '.';
+  }
   return name;
 }
 
@@ -124,28 +80,167 @@ Result<> remove_link(const std::string& path) {
   return remove_file(path);
 }
 
+Fd same(int fd) { return Fd(fcntl(fd, F_DUPFD_CLOEXEC, 3)); }
+
+// ---- programs pinned by a run before
+
+std::vector<uint32_t> maps_of_program(int program) {
+  bpf_prog_info info{};
+  uint32_t size = sizeof info;
+  if (bpf_obj_get_info_by_fd(program, &info, &size) != 0) return {};
+  std::vector<uint32_t> ids(info.nr_map_ids);
+  info = {};
+  info.nr_map_ids = ids.size();
+  info.map_ids = reinterpret_cast<uint64_t>(ids.data());
+  if (bpf_obj_get_info_by_fd(program, &info, &size) != 0) return {};
+  return ids;
+}
+
+// A map of the program that is no table is its own: constants, counts for tests.
+bool is_other_table(uint32_t id, const std::set<uint32_t>& ours) {
+  if (ours.contains(id)) return false;
+  const Fd map(bpf_map_get_fd_by_id(id));
+  bpf_map_info about{};
+  uint32_t size = sizeof about;
+  if (!map || bpf_obj_get_info_by_fd(map.get(), &about, &size) != 0) return true;
+  return std::any_of(std::begin(kTables), std::end(kTables), [&](const TableInfo& table) {
+    return table.name.substr(0, BPF_OBJ_NAME_LEN - 1) == about.name;
+  });
+}
+
+bool uses(int program, const std::set<uint32_t>& tables) {
+  const std::vector<uint32_t> maps = maps_of_program(program);
+  return !maps.empty() &&
+         std::none_of(maps.begin(), maps.end(), [&](uint32_t id) { return is_other_table(id, tables); });
+}
+
+std::set<uint32_t> ids_of(const EbpfDatapath& tables) {
+  std::set<uint32_t> ids;
+  for (size_t id = 0; id < TABLES; ++id) ids.insert(id_of_map(tables.fd(static_cast<table_id>(id))));
+  return ids;
+}
+
+// Readers before writers: what a socket was told is then found whichever build's program told it.
+constexpr std::array kSocketHooks = {"recvmsg4", "recvmsg6", "getpeername4", "getpeername6",
+                                     "connect4", "connect6", "sendmsg4",     "sendmsg6"};
+// In the order of bpf/gate.bpf.c.
+constexpr std::array kGateHooks = {"from_pod", "to_pod", "from_uplink", "from_host"};
+
+// A program of the set, of whatever code.
+Fd program_in(const std::string& set_folder, const std::string& name) {
+  for (const fs::path& code : entries(fmt::format("{}/programs", set_folder)))
+    if (Fd fd(bpf_obj_get((code / name).c_str())); fd) return fd;
+  return {};
+}
+
 }  // namespace
 
-Result<Programs> Programs::load(const std::string& bpf_dir, const EbpfDatapath& tables) {
-  Programs programs;
-  programs.folder_ = bpf_dir;
-  TRY(make_dirs(bpf_dir + "/programs", 0700));
-  for (const ObjectFile& file : object_files()) {
-    const ObjectPtr object = TRY(load_object(file, tables));
+Result<Programs::ByName> Programs::load_objects(const EbpfDatapath& tables, const TableSets* sets) {
+  ByName programs;
+  for (const ObjectFile& file : path_objects()) {
+    const ObjectPtr object = TRY(open_object(file));
+    TRY(use_tables(object.get(), tables));
+    if (sets != nullptr) TRY(take_over(object.get(), sets->old_tables()));
+    TRY(load_object(object.get(), file.name));
     bpf_program* each = nullptr;
     bpf_object__for_each_program(each, object.get()) {
       const std::string name = bpf_program__name(each);
       const bool is_cgroup = bpf_program__type(each) == BPF_PROG_TYPE_CGROUP_SOCK_ADDR;
-      Program program{
-          Fd(fcntl(bpf_program__fd(each), F_DUPFD_CLOEXEC, 3)),
-          is_cgroup ? static_cast<int>(bpf_program__expected_attach_type(each)) : tc_attach_type(name),
-          is_cgroup};
-      TRY(pin(program.fd.get(), bpf_dir + "/programs/" + name));
-      programs.programs_.insert_or_assign(name, std::move(program));
+      const int type = is_cgroup ? bpf_program__expected_attach_type(each) : tc_attach_type(name);
+      programs.insert_or_assign(name, Program{same(bpf_program__fd(each)), type, is_cgroup});
     }
   }
   return programs;
 }
+
+// Empty: not all of them are there, or they use other tables.
+Result<Programs::ByName> Programs::read_pinned(const std::string& folder, const EbpfDatapath& tables) {
+  const std::set<uint32_t> ours = ids_of(tables);
+  ByName programs;
+  for (const ObjectFile& file : path_objects()) {
+    const ObjectPtr object = TRY(open_object(file));
+    bpf_program* each = nullptr;
+    bpf_object__for_each_program(each, object.get()) {
+      const std::string name = bpf_program__name(each);
+      Fd fd(bpf_obj_get(fmt::format("{}/{}", folder, name).c_str()));
+      if (!fd || !uses(fd.get(), ours)) return ByName();
+      const bool is_cgroup = bpf_program__type(each) == BPF_PROG_TYPE_CGROUP_SOCK_ADDR;
+      const int type = is_cgroup ? bpf_program__expected_attach_type(each) : tc_attach_type(name);
+      programs.insert_or_assign(name, Program{std::move(fd), type, is_cgroup});
+    }
+  }
+  return programs;
+}
+
+Result<Programs> Programs::load(const std::string& bpf_dir, const std::string& set_folder,
+                                const EbpfDatapath& tables) {
+  Programs programs;
+  programs.folder_ = bpf_dir;
+  programs.set_folder_ = set_folder;
+  const std::string folder = fmt::format("{}/programs/{}", set_folder, path_code_name());
+  TRY(make_dirs(folder, 0700));
+  programs.programs_ = TRY(read_pinned(folder, tables));
+  programs.adopted_ = !programs.programs_.empty();
+  if (programs.adopted_) return programs;
+  programs.programs_ = TRY(load_objects(tables, nullptr));
+  for (const auto& [name, program] : programs.programs_)
+    TRY(pin(program.fd.get(), fmt::format("{}/{}", folder, name)));
+  return programs;
+}
+
+Result<> Programs::drop_others() {
+  for (const fs::path& code : entries(fmt::format("{}/programs", set_folder_)))
+    if (code.filename() != path_code_name()) {
+      std::error_code error;
+      fs::remove_all(code, error);
+      if (error) return fail_errno(error.value(), "remove {}", code.string());
+    }
+  return {};
+}
+
+// ---- the gate
+
+Result<> Programs::raise_gate(const TableSets& sets, const EbpfDatapath& tables) {
+  const std::string set = sets.own_folder();
+  Gate gate {
+    .programs = TRY(load_objects(tables, &sets))
+    , .map = Fd(bpf_obj_get(gate_path(set).c_str())), .open = gate_of(sets.before_folder()).value_or(0) + 1
+  };
+  if (!gate.map) return fail_errno(errno, "open the gate");
+  const ObjectPtr object = TRY(open_object(object_file("gate")));
+  bpf_map* map = bpf_object__find_map_by_name(object.get(), "gate");
+  bpf_map* sides = bpf_object__find_map_by_name(object.get(), "sides");
+  if (const int error = bpf_map__reuse_fd(map, gate.map.get())) return fail_errno(-error, "use the gate");
+  if (const Fd pinned(bpf_obj_get(sides_path(set).c_str())); pinned)
+    if (const int error = bpf_map__reuse_fd(sides, pinned.get())) return fail_errno(-error, "use its sides");
+  TRY(load_object(object.get(), "gate"));
+  // Pinned: an array of programs forgets them when no process and no pin holds it.
+  if (!Fd(bpf_obj_get(sides_path(set).c_str()))) TRY(pin(bpf_map__fd(sides), sides_path(set)));
+  for (uint32_t i = 0; i < kGateHooks.size(); ++i) {
+    const Fd before = program_in(sets.before_folder(), kGateHooks[i]);
+    if (!before) return fail("the set before has no program {}", kGateHooks[i]);
+    const auto after = gate.programs.find(kGateHooks[i]);
+    if (after == gate.programs.end()) return fail("no program {}", kGateHooks[i]);
+    const uint32_t other = i + kGateHooks.size();
+    const int old_side = before.get(), new_side = after->second.fd.get();
+    if (bpf_map_update_elem(bpf_map__fd(sides), &i, &old_side, 0) != 0 ||
+        bpf_map_update_elem(bpf_map__fd(sides), &other, &new_side, 0) != 0)
+      return fail_errno(errno, "put {} behind the gate", kGateHooks[i]);
+    const bpf_program* guard = bpf_object__find_program_by_name(object.get(), kGateHooks[i]);
+    after->second.fd = same(bpf_program__fd(guard));
+  }
+  gate_ = std::move(gate);
+  return {};
+}
+
+Result<> Programs::pass_gate() {
+  const uint32_t zero = 0;
+  if (bpf_map_update_elem(gate_->map.get(), &zero, &gate_->open, 0) != 0)
+    return fail_errno(errno, "open the gate");
+  return {};
+}
+
+// ---- hooks
 
 std::string Programs::link_path(std::string_view program, std::string_view where) const {
   return fmt::format("{}/links/{}/{}", folder_, program, pin_name(where));
@@ -166,8 +261,8 @@ Result<> Programs::hook(const Program& program, int target, const std::string& p
 }
 
 Result<> Programs::attach(const std::string& name, const std::string& interface, uint32_t ifindex) {
-  const auto program = programs_.find(name);
-  if (program == programs_.end()) return fail("attach {} to {}: no such program", name, interface);
+  const auto program = hooked().find(name);
+  if (program == hooked().end()) return fail("attach {} to {}: no such program", name, interface);
   TRY(make_dirs(fmt::format("{}/links/{}", folder_, name), 0700));
   return context(hook(program->second, ifindex, link_path(name, interface)), "{} at {}", name, interface);
 }
@@ -190,10 +285,11 @@ Result<> Programs::keep_only(const std::set<std::string>& interfaces) {
 Result<> Programs::attach_cgroup(const std::string& folder) {
   const Fd cgroup(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!cgroup) return fail_errno(errno, "open cgroup {}", folder);
-  for (const auto& [name, program] : programs_) {
-    if (!program.is_cgroup) continue;
+  for (const std::string name : kSocketHooks) {
+    const auto program = hooked().find(name);
+    if (program == hooked().end()) return fail("attach {} to {}: no such program", name, folder);
     TRY(make_dirs(fmt::format("{}/links/{}", folder_, name), 0700));
-    TRY(context(hook(program, cgroup.get(), link_path(name, "cgroup")), "{} at {}", name, folder));
+    TRY(context(hook(program->second, cgroup.get(), link_path(name, "cgroup")), "{} at {}", name, folder));
   }
   cgroup_ = folder;
   return {};
@@ -208,11 +304,11 @@ std::vector<Hook> Programs::attached() const {
 }
 
 Result<> unpin_all(const std::string& bpf_dir) {
-  for (const fs::path& program : entries(bpf_dir + "/links"))
+  for (const fs::path& program : entries(fmt::format("{}/links", bpf_dir)))
     for (const fs::path& link : entries(program)) TRY(remove_link(link));
-  for (const char* part : {"links", "programs", "maps"}) {
+  for (const char* part : {"links", "sets"}) {
     std::error_code error;
-    fs::remove_all(bpf_dir + "/" + part, error);
+    fs::remove_all(fmt::format("{}/{}", bpf_dir, part), error);
     if (error) return fail_errno(error.value(), "remove {}/{}", bpf_dir, part);
   }
   std::error_code ignored;  // someone else's pins may lie there, or it is a mount of its own

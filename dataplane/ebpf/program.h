@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -12,7 +13,7 @@
 
 #include "base/fd.h"
 #include "base/result.h"
-#include "dataplane/ebpf/maps.h"
+#include "dataplane/ebpf/sets.h"
 
 namespace thalweg::dataplane {
 
@@ -27,9 +28,23 @@ struct Hook {
 
 class Programs {
  public:
-  // Loads every program with the tables given and pins it under bpf_dir/programs. What is attached stays as
-  // it is. The error is the verifier's last word.
-  static Result<Programs> load(const std::string& bpf_dir, const EbpfDatapath& tables);
+  // Opens the programs pinned in the set's folder if they are of this code and use these tables; else loads
+  // every program with the tables given and pins it there. What is attached stays as it is. The error is the
+  // verifier's last word.
+  static Result<Programs> load(const std::string& bpf_dir, const std::string& set_folder,
+                               const EbpfDatapath& tables);
+  // Whether load() found the programs pinned.
+  bool adopted() const { return adopted_; }
+
+  // ---- taking over from a set of another layout; each step leaves all hooks with a working program:
+  // From now on attach() hooks the gate, behind which the old programs decide.
+  Result<> raise_gate(const TableSets& sets, const EbpfDatapath& tables);
+  // All hooks change sides at once: the programs behind it now take over flows as they meet them.
+  Result<> pass_gate();
+  // From now on attach() hooks this build's programs again.
+  void leave_gate() { gate_.reset(); }
+  // Once attached: pins of other code for the same tables go.
+  Result<> drop_others();
 
   // Hooks the program to the interface: opens the link pinned for both and gives it this program, or makes
   // one. Idempotent.
@@ -51,12 +66,24 @@ class Programs {
     int attach_type = 0;
     bool is_cgroup = false;
   };
+  using ByName = std::map<std::string, Program>;
+  struct Gate {
+    ByName programs;  // at tc the gate's, at the cgroup those that take over
+    Fd map;
+    uint32_t open = 0;  // what the gate says when it lets packets through to the new side
+  };
+  const ByName& hooked() const { return gate_ ? gate_->programs : programs_; }
+  static Result<ByName> read_pinned(const std::string& folder, const EbpfDatapath& tables);
+  static Result<ByName> load_objects(const EbpfDatapath& tables, const TableSets* sets);
   std::string link_path(std::string_view program, std::string_view where) const;
   Result<> hook(const Program& program, int target, const std::string& path);
 
-  std::string folder_;
+  std::string folder_;  // bpf_dir
+  std::string set_folder_;
   std::string cgroup_;
-  std::map<std::string, Program> programs_;
+  ByName programs_;
+  std::optional<Gate> gate_;
+  bool adopted_ = false;
 };
 
 // Removes every pin under bpf_dir: links (so nothing is hooked any more), programs, tables.

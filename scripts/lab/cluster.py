@@ -123,9 +123,12 @@ class Cluster:
         os.makedirs(path, exist_ok=True)
         return path
 
+    def agent_binary(self):
+        return f"{self.binaries}/thalwegd"
+
     def start_agent(self, node):
         self.cgroup(node)
-        command = [f"{self.binaries}/thalwegd", "--node-name", node, "--manifests", self.manifests,
+        command = [self.agent_binary(), "--node-name", node, "--manifests", self.manifests,
                    "--run-dir", self.run_dir(node), "--state-dir", f"{self.folder}/{node}/state",
                    "--bpf-dir", f"{self.folder}/bpf/{node}", "--uplink", "eth0",
                    "--cgroup", os.path.join(cgroup2_root(), self.lab.prefix, node)]

@@ -134,7 +134,7 @@ TEST_F(AgentTest, AddOfAnUnknownPodFailsClosedAndLeavesNothing) {
 
 TEST_F(AgentTest, RowsAndHooksSomeoneRemovedComeBack) {
   const auto client = add("client"), server = add("server");
-  const int endpoints = bpf_obj_get((lab_.pins() + "/maps/endpoints").c_str());
+  const int endpoints = bpf_obj_get(lab_.pin_of("endpoints").c_str());
   ASSERT_GE(endpoints, 0);
   char key[sizeof(addr)];
   while (bpf_map_get_next_key(endpoints, nullptr, key) == 0) bpf_map_delete_elem(endpoints, key);

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "base/http_call.h"
+#include "dataplane/ebpf/layout.h"
 
 namespace thalweg::test {
 namespace {
@@ -118,6 +119,10 @@ bool Lab::wait_synced() {
 std::string Lab::agent_log() const {
   std::ifstream file(folder_ + "/log");
   return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+std::string Lab::pin_of(const std::string& table) const {
+  return fmt::format("{}/sets/{}/tables/{}", pins(), dataplane::layout_name(), table);
 }
 
 void Lab::make_pod(const std::string& name) { sh("ip netns add " + pod_netns(name)); }

@@ -45,6 +45,7 @@ class Lab {
   Ran on_node(const std::string& command);
   Ran cleanup();
   std::string pins() const { return bpf_.path() + "/n1"; }
+  std::string pin_of(const std::string& table) const;
 
  private:
   std::string socket() const { return folder_ + "/run/agent.sock"; }

@@ -41,8 +41,9 @@ class ProgramsTest : public testing::Test {
     ifindex_ = *index;
   }
   Result<Programs> load() {
-    tables_.push_back(TRY(EbpfDatapath::open(folder_.path() + "/maps")));
-    return Programs::load(folder_.path(), tables_.back());
+    TableSets sets = TRY(TableSets::open(folder_.path()));
+    tables_.push_back(sets.take_tables());
+    return Programs::load(folder_.path(), sets.own_folder(), tables_.back());
   }
   Result<> attach(Programs& programs, const std::string& program, const std::string& link) {
     return netns_->run([&] { return programs.attach(program, link, ifindex_); });
@@ -69,9 +70,10 @@ TEST_F(ProgramsTest, EveryProgramLoads) {
     EXPECT_TRUE(programs->has(name)) << name;
 }
 
-TEST_F(ProgramsTest, TheNextProcessAdoptsTheLinkAndExchangesTheProgram) {
+TEST_F(ProgramsTest, TheNextProcessAdoptsTheLinkAndTheProgram) {
   auto first = load();
   ASSERT_TRUE(first) << first.error().message;
+  EXPECT_FALSE(first->adopted());
   const auto attached = attach(*first, "from_pod", "a.b0");
   ASSERT_TRUE(attached) << attached.error().message;
   const auto before = pinned("from_pod");
@@ -79,12 +81,42 @@ TEST_F(ProgramsTest, TheNextProcessAdoptsTheLinkAndExchangesTheProgram) {
 
   auto second = load();
   ASSERT_TRUE(second) << second.error().message;
+  EXPECT_TRUE(second->adopted());
+  ASSERT_TRUE(attach(*second, "from_pod", "a.b0"));
+  EXPECT_EQ(pinned("from_pod"), before);
+  ASSERT_EQ(second->attached().size(), 1u);
+  EXPECT_EQ(second->attached()[0].where, "a.b0");
+}
+
+TEST_F(ProgramsTest, OtherCodeTakesThePlaceOfTheProgramBehindTheLink) {
+  auto first = load();
+  ASSERT_TRUE(first) << first.error().message;
+  ASSERT_TRUE(attach(*first, "from_pod", "a.b0"));
+  const auto before = pinned("from_pod");
+  // As if the pins were another build's: under the name of other code.
+  const std::filesystem::path programs =
+      std::filesystem::directory_iterator(folder_.path() + "/sets")->path() / "programs";
+  const std::filesystem::path code = std::filesystem::directory_iterator(programs)->path();
+  std::filesystem::rename(code, programs / "other");
+
+  auto second = load();
+  ASSERT_TRUE(second) << second.error().message;
+  EXPECT_FALSE(second->adopted());
   ASSERT_TRUE(attach(*second, "from_pod", "a.b0"));
   const auto after = pinned("from_pod");
   EXPECT_EQ(after.first, before.first) << "the same link: nothing was detached";
   EXPECT_NE(after.second, before.second) << "another program behind it";
-  ASSERT_EQ(second->attached().size(), 1u);
-  EXPECT_EQ(second->attached()[0].where, "a.b0");
+  ASSERT_TRUE(second->drop_others());
+  EXPECT_FALSE(std::filesystem::exists(programs / "other"));
+}
+
+TEST_F(ProgramsTest, ProgramsOfATableThatWasMadeAnewAreNotAdopted) {
+  ASSERT_TRUE(load());
+  const std::filesystem::path set = std::filesystem::directory_iterator(folder_.path() + "/sets")->path();
+  std::filesystem::remove(set / "tables" / "services");
+  auto second = load();
+  ASSERT_TRUE(second) << second.error().message;
+  EXPECT_FALSE(second->adopted());
 }
 
 TEST_F(ProgramsTest, AnInterfaceMadeAnewGetsALinkAnew) {
@@ -113,7 +145,7 @@ TEST_F(ProgramsTest, WhatIsNotKeptIsDetachedAndCleaningLeavesNothing) {
   const auto again = attach(*programs, "from_pod", "a.b0");
   ASSERT_TRUE(again) << again.error().message;
   ASSERT_TRUE(unpin_all(folder_.path()));
-  for (const char* part : {"links", "programs", "maps"})
+  for (const char* part : {"links", "sets"})
     EXPECT_FALSE(std::filesystem::exists(folder_.path() + "/" + part)) << part;
 }
 

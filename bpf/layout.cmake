@@ -1,0 +1,11 @@
+# Writes OUTPUT: THALWEG_LAYOUT, a hash of what abi.h and maps.def (FOLDER) say, comments and white space aside.
+set(text "")
+foreach(file abi.h maps.def)
+  file(READ ${FOLDER}/${file} one)
+  string(REGEX REPLACE "/\\*([^*]|\\*+[^*/])*\\*+/" " " one "${one}")
+  string(REGEX REPLACE "[ \t\r\n]+" " " one "${one}")
+  string(APPEND text "${one}")
+endforeach()
+string(SHA256 hash "${text}")
+string(SUBSTRING ${hash} 0 16 hash)
+file(CONFIGURE OUTPUT ${OUTPUT} CONTENT "#define THALWEG_LAYOUT \"${hash}\"\n")
