@@ -1,6 +1,6 @@
 // What the path costs a packet, by BPF_PROG_TEST_RUN with a fresh packet each call: an established flow, a
-// flow through a service, the first packet of a flow; an empty tc program beside them, in the same rounds (A
-// B B A). scripts/bench runs it; one JSON object a line. Needs root.
+// service's, one of 100,000, the first packet of a flow. An empty tc program runs in the same rounds (A B B
+// A), and what it takes is taken off. scripts/bench runs it; one JSON object a line. Needs root.
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>
@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "bpf/tc.skel.h"
@@ -21,7 +22,9 @@ namespace thalweg::packet {
 namespace {
 
 constexpr int kRounds = 13, kCalls = 2000;
-const std::string kPod = "198.51.100.10", kNeighbour = "198.51.100.11", kVip = "203.0.113.130";
+constexpr uint32_t kFewPolicies = 10, kManyPolicies = 10'000, kManyFlows = 100'000;
+const std::string kPod = "198.51.100.10", kNeighbour = "198.51.100.11", kVip = "203.0.113.130",
+                  kBalanced = "203.0.113.131", kRemoteVip = "203.0.113.132", kRemote = "198.51.100.70";
 
 [[noreturn]] void give_up(const char* what) {
   std::fprintf(stderr, "packet_bench: %s: %s\n", what, std::strerror(errno));
@@ -38,11 +41,16 @@ int empty_program() {
   return fd;
 }
 
-uint32_t run_ns(int program, const Bytes& packet) {
+struct Ran {
+  uint32_t ns = 0;
+  uint32_t code = 0;  // TC_ACT_*
+};
+
+Ran run_once(int program, const Bytes& packet) {
   LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = packet.data(),
               .data_size_in = static_cast<uint32_t>(packet.size()), .repeat = 1);
   if (bpf_prog_test_run_opts(program, &options) != 0) give_up("run a packet");
-  return options.duration;
+  return {options.duration, options.retval};
 }
 
 double median(std::vector<double> values) {
@@ -53,7 +61,7 @@ double median(std::vector<double> values) {
 // The median of many calls, each with a packet made for it.
 double round_ns(int program, const std::function<const Bytes&()>& next) {
   std::vector<double> calls;
-  for (int i = 0; i < kCalls; ++i) calls.push_back(run_ns(program, next()));
+  for (int i = 0; i < kCalls; ++i) calls.push_back(run_once(program, next()).ns);
   return median(calls);
 }
 
@@ -61,15 +69,24 @@ struct Pair {
   double ours, theirs;
 };
 
-// A B B A: what drifts, drifts for both.
-Pair beside_empty(int program, int empty, const std::function<const Bytes&()>& next) {
-  std::vector<double> ours, theirs;
-  for (int round = 0; round < kRounds; ++round) {
-    const bool ours_first = round % 2 == 0;
-    for (const bool mine : {ours_first, !ours_first, !ours_first, ours_first})
-      (mine ? ours : theirs).push_back(round_ns(mine ? program : empty, next));
-  }
-  return {median(ours), median(theirs)};
+using Next = std::function<const Bytes&()>;
+
+struct Side {
+  int program;
+  Next next;
+};
+
+// All sides in turn, there and back, so that what drifts drifts for all; the median of each.
+std::vector<double> in_turn(const std::vector<Side>& sides) {
+  std::vector<std::vector<double>> seen(sides.size());
+  for (int round = 0; round < kRounds; ++round)
+    for (size_t step = 0; step < 2 * sides.size(); ++step) {
+      const size_t at = step < sides.size() ? step : 2 * sides.size() - 1 - step;
+      seen[at].push_back(round_ns(sides[at].program, sides[at].next));
+    }
+  std::vector<double> out;
+  for (auto& of : seen) out.push_back(median(of));
+  return out;
 }
 
 void print(const char* metric, double ours, const std::string& peer, double theirs) {
@@ -79,21 +96,119 @@ void print(const char* metric, double ours, const std::string& peer, double thei
       metric, ours, peer.c_str(), theirs, theirs > 0 ? ours / theirs : 0.0);
 }
 
-void fill(tc_bpf* skeleton) {
-  const Rows rows = node() + endpoint(kPod, kSenderIfindex, 1) + endpoint(kNeighbour, kOtherIfindex, 2) +
-                    rule_set(1, RULE_SET_ISOLATES_EGRESS) + rule_set(2, RULE_SET_ISOLATES_INGRESS) +
-                    allow(1, EGRESS, IDENTITY_ANY, kTcp) + allow(2, INGRESS, 5, kTcp, 80) +
-                    identity(kPod, 5) + service(kVip, 80, kTcp, kNeighbour, 80);
-  constexpr const char* kNames[] = {
+// ---- the path with its tables
+
+Rows policies(uint32_t number) {
+  Rows rows;
+  for (uint32_t policy = 0; policy < number; ++policy) {
+    const uint32_t set = 3 + policy % 4000, peer = 100 + policy;
+    rows = std::move(rows) + rule_set(set, RULE_SET_ISOLATES_INGRESS) + allow(set, INGRESS, peer, kTcp, 80) +
+           allow(set, INGRESS, peer, kTcp, 443) +
+           identity("198.18." + std::to_string(policy / 250) + "." + std::to_string(policy % 250), peer);
+  }
+  return rows;
+}
+
+Rows world(uint32_t other_policies) {
+  return node() + endpoint(kPod, kSenderIfindex, 1) + endpoint(kNeighbour, kSenderIfindex, 2) +
+         rule_set(1, RULE_SET_ISOLATES_EGRESS) + rule_set(2, RULE_SET_ISOLATES_INGRESS) +
+         allow(1, EGRESS, IDENTITY_ANY, kTcp) + allow(2, INGRESS, IDENTITY_ANY, kTcp) + identity(kPod, 5) +
+         service(kVip, 80, kTcp, kNeighbour, 80) + service(kRemoteVip, 80, kTcp, kRemote, 80) +
+         service(kBalanced, 80, kTcp, kNeighbour, 80, SERVICE_LOAD_BALANCER | SERVICE_OUTSIDE_LOCAL) +
+         policies(other_policies);
+}
+
+class Path {
+ public:
+  explicit Path(uint32_t other_policies) : skeleton_(tc_bpf__open_and_load()) {
+    if (!skeleton_) give_up("load the tc programs (root?)");
+    for (const PutRow& row : world(other_policies)) put(row);
+  }
+  ~Path() { tc_bpf__destroy(skeleton_); }
+  Path(const Path&) = delete;
+  Path& operator=(const Path&) = delete;
+
+  int from_pod() const { return bpf_program__fd(skeleton_->progs.from_pod); }
+  int from_uplink() const { return bpf_program__fd(skeleton_->progs.from_uplink); }
+
+  // Opens the flow as TCP does, the answer coming by `back`; a packet in the middle of it.
+  Bytes establish(int program, Frame frame, int back, const Bytes& answer) {
+    for (const auto& [by, bytes] : {std::pair{program, frame.bytes()}, {back, answer}})
+      must_forward(by, bytes);
+    frame.tcp_flags = kAck;
+    must_forward(program, frame.bytes());
+    return frame.bytes();
+  }
+
+  void forget_flows() {
+    for (const bpf_map* map : {skeleton_->maps.tw_flows, skeleton_->maps.tw_opening}) {
+      flow_key key;
+      while (bpf_map_get_next_key(bpf_map__fd(map), nullptr, &key) == 0)
+        bpf_map_delete_elem(bpf_map__fd(map), &key);
+    }
+  }
+
+ private:
+  void put(const PutRow& row) {
+    constexpr const char* kNames[] = {
 #define TABLE(name, kind, key, value, entries, writer) "tw_" #name,
 #include "bpf/maps.def"
 #undef TABLE
-  };
-  for (const PutRow& row : rows) {
-    const int fd = bpf_object__find_map_fd_by_name(skeleton->obj, kNames[row.table]);
+    };
+    const int fd = bpf_object__find_map_fd_by_name(skeleton_->obj, kNames[row.table]);
     if (bpf_map_update_elem(fd, row.key.data(), row.value.data(), BPF_ANY) != 0) give_up(kNames[row.table]);
   }
+
+  // A figure of packets that were dropped would be a lie.
+  static void must_forward(int program, const Bytes& packet) {
+    constexpr uint32_t kRedirect = 7;  // TC_ACT_REDIRECT
+    if (run_once(program, packet).code == kRedirect) return;
+    std::fprintf(stderr, "packet_bench: the path did not forward a packet of the scene\n");
+    std::exit(1);
+  }
+
+  tc_bpf* skeleton_;
+};
+
+Bytes answer_to(const Frame& frame, const std::string& backend) {
+  Frame back = frame;
+  back.from = backend;
+  back.to = frame.from;
+  std::swap(back.from_port, back.to_port);
+  back.tcp_flags = kSyn | kAck;
+  return back.bytes();
 }
+
+// The same answer as it comes from the other node.
+Bytes tunnelled(const Bytes& answer) { return Tunnel{.from = "192.0.2.2", .to = "192.0.2.1"}.around(answer); }
+
+Next always(Bytes packet) {
+  return [packet = std::move(packet)]() -> const Bytes& { return packet; };
+}
+
+Frame balanced(uint32_t client) {
+  const std::string address =
+      "198.18." + std::to_string(client / 250 % 250) + "." + std::to_string(1 + client % 250);
+  return Frame{.from = address, .to = kBalanced, .from_port = static_cast<uint16_t>(2000 + client / 62500)};
+}
+
+// Each of the flows in turn, in no order a cache could guess. All are met before each round, so that what is
+// measured is a busy flow's packet and not one that wakes an idle flow.
+Next many_balanced(Path& path) {
+  auto packets = std::make_shared<std::vector<Bytes>>();
+  for (uint32_t client = 0; client < kManyFlows; ++client) {
+    const Frame frame = balanced(client);
+    packets->push_back(
+        path.establish(path.from_uplink(), frame, path.from_pod(), answer_to(frame, kNeighbour)));
+  }
+  return [packets, program = path.from_uplink(), at = size_t{0}]() mutable -> const Bytes& {
+    if (at % kCalls == 0)
+      for (const Bytes& packet : *packets) run_once(program, packet);
+    return (*packets)[at++ * 61'803 % packets->size()];
+  };
+}
+
+// ---- one insert, beside which the first packet of a flow stands
 
 // Which LRU insert costs what: the map's own update, from user space, would measure the system call. So: a
 // program that does nothing but one update of an LRU of the same row sizes, with the key taken from a counter
@@ -153,10 +268,59 @@ class NewFlows {
   Bytes bytes_;
 };
 
-void forget_flows(tc_bpf* skeleton) {
-  const int fd = bpf_map__fd(skeleton->maps.tw_flows);
-  flow_key key;
-  while (bpf_map_get_next_key(fd, nullptr, &key) == 0) bpf_map_delete_elem(fd, &key);
+std::string empty_peer() {
+  utsname system{};
+  uname(&system);
+  return std::string("the empty tc program taken off (kernel ") + system.release + ")";
+}
+
+void measure_flows(Path& few, Path& many, int empty) {
+  const int pod = few.from_pod(), uplink = few.from_uplink();
+  const Frame plain{.from = kPod, .to = kNeighbour, .from_port = 999};
+  const Frame to_service{.from = kPod, .to = kVip, .from_port = 998};
+  const Frame to_remote{.from = kPod, .to = kRemoteVip, .from_port = 997};
+  const Frame hot = balanced(kManyFlows + 1);
+  const Bytes one = few.establish(pod, plain, pod, answer_to(plain, kNeighbour));
+  many.establish(many.from_pod(), plain, many.from_pod(), answer_to(plain, kNeighbour));
+  const auto seen = in_turn({
+      {empty, always(one)},
+      {pod, always(one)},
+      {many.from_pod(), always(one)},
+      {pod, always(few.establish(pod, to_service, pod, answer_to(to_service, kNeighbour)))},
+      {uplink, always(few.establish(uplink, hot, pod, answer_to(hot, kNeighbour)))},
+      {pod, always(few.establish(pod, to_remote, uplink, tunnelled(answer_to(to_remote, kRemote))))},
+      {uplink, many_balanced(few)},
+  });
+  const double none = seen[0];
+  const std::string peer = empty_peer();
+  print("established_ns", seen[1] - none, peer, none);
+  print("established_10k_policies_ns", seen[2] - none, "among 10 policies", seen[1] - none);
+  print("service_ns", seen[3] - none, peer, none);
+  print("lb_hot_ns", seen[4] - none, peer, none);
+  print("lb_hot_tunnelled_ns", seen[5] - none, peer, none);
+  print("lb_100k_ns", seen[6] - none, peer, none);
+}
+
+void measure_new_flows(Path& path, int empty) {
+  NewFlows flows;
+  std::vector<double> ours, theirs, inserts;
+  const int insert = make_insert_program();
+  const Next next = [&]() -> const Bytes& { return flows(); };
+  for (int round = 0; round < kRounds; ++round) {
+    path.forget_flows();
+    for (const bool mine : {true, false, false, true}) {
+      if (mine) {
+        ours.push_back(round_ns(path.from_pod(), next));
+        continue;
+      }
+      theirs.push_back(round_ns(empty, next));
+      inserts.push_back(round_ns(insert, next));
+    }
+  }
+  const double none = median(theirs);
+  print("newflow_ns", median(ours) - none, empty_peer(), none);
+  print("newflow_over_insert", median(ours) - none,
+        "one insert into an LRU of the same rows, both less the empty program", median(inserts) - none);
 }
 
 int main_() {
@@ -164,43 +328,10 @@ int main_() {
   CPU_ZERO(&one);
   CPU_SET(0, &one);
   sched_setaffinity(0, sizeof one, &one);
-  tc_bpf* skeleton = tc_bpf__open_and_load();
-  if (!skeleton) give_up("load the tc programs (root?)");
-  fill(skeleton);
-  const int path = bpf_program__fd(skeleton->progs.from_pod), empty = empty_program();
-  utsname system{};
-  uname(&system);
-  const std::string peer = std::string("empty tc program (kernel ") + system.release + ")";
-
-  const Bytes plain = Frame{.from = kPod, .to = kNeighbour, .from_port = 999}.bytes();
-  const Bytes to_service = Frame{.from = kPod, .to = kVip, .from_port = 998}.bytes();
-  const auto measure = [&](const char* metric, const Bytes& packet) {
-    run_ns(path, packet);  // the first decides and remembers
-    const Pair pair = beside_empty(path, empty, [&]() -> const Bytes& { return packet; });
-    print(metric, pair.ours, peer, pair.theirs);
-  };
-  measure("established_ns", plain);
-  measure("service_ns", to_service);
-
-  NewFlows flows;
-  std::vector<double> ours, theirs, inserts;
-  const int insert = make_insert_program();
-  for (int round = 0; round < kRounds; ++round) {
-    forget_flows(skeleton);
-    const auto measure_ours = [&] {
-      ours.push_back(round_ns(path, [&]() -> const Bytes& { return flows(); }));
-    };
-    const auto measure_theirs = [&] {
-      theirs.push_back(round_ns(empty, [&]() -> const Bytes& { return flows(); }));
-      inserts.push_back(round_ns(insert, [&]() -> const Bytes& { return flows(); }));
-    };
-    measure_ours(), measure_theirs(), measure_theirs(), measure_ours();
-  }
-  print("newflow_ns", median(ours), peer, median(theirs));
-  print("newflow_over_insert", median(ours) - median(theirs),
-        "one insert into an LRU of the same rows, both less the empty program",
-        median(inserts) - median(theirs));
-  tc_bpf__destroy(skeleton);
+  const int empty = empty_program();
+  Path few(kFewPolicies), many(kManyPolicies);
+  measure_flows(few, many, empty);
+  measure_new_flows(few, empty);
   return 0;
 }
 
