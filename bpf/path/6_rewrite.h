@@ -214,9 +214,18 @@ static __always_inline enum verdict spend_ttl(struct pkt* p) {
   return CONTINUE;
 }
 
+/* Of the IP packets it will be on the wire, the length of the largest. */
+static __always_inline __u32 wire_length(struct pkt* p) {
+  const __u32 payload = segment_payload(p);
+  if (!payload) return p->length - p->l3;
+  const struct tcp_header* tcp = p->protocol == PROTO_TCP ? header(p, p->l4, sizeof *tcp) : 0;
+  const __u32 transport = tcp ? (tcp->data_offset >> 4) * 4 : sizeof(struct udp_header);
+  return p->l4 - p->l3 + transport + payload;
+}
+
 /* Asked before the packet is touched: its sender is told, and wants to hear of what it sent. */
 static __always_inline _Bool is_too_big(struct pkt* p) {
-  return p->hop.kind == HOP_TUNNEL && p->length - p->l3 > node_of(p)->mtu && !is_segmented_later(p);
+  return p->hop.kind == HOP_TUNNEL && wire_length(p) > node_of(p)->mtu;
 }
 
 static __always_inline enum verdict rewrite(struct pkt* p) {

@@ -107,8 +107,8 @@ static __always_inline int resize(struct pkt* p, __u32 length) {
   return bpf_skb_change_tail(skb_of(p), length, 0);
 }
 
-/* A packet larger than any link that will be cut into segments on its way out. */
-static __always_inline _Bool is_segmented_later(struct pkt* p) { return skb_of(p)->gso_size != 0; }
+/* What each segment will carry of a packet that is cut on its way out, bytes; 0: it goes as it is. */
+static __always_inline __u32 segment_payload(struct pkt* p) { return skb_of(p)->gso_size; }
 
 static __always_inline int fix_checksum(struct pkt* p, __u32 at, __u32 change, enum checksum_part part) {
   __u64 flags = part == PSEUDO_HEADER ? BPF_F_PSEUDO_HDR : 0;

@@ -44,7 +44,7 @@ static inline struct native_run_state* state_of(const struct pkt* p) {
 #define random32(p)                  native_random32(state_of(p)->engine)
 #define count(p, row, bytes)         native_count(state_of(p)->engine, row, bytes)
 #define trace(p, stage, verdict)     native_show(state_of(p)->engine, stage, p, verdict)
-#define is_segmented_later(p)        0
+#define segment_payload(p)           0u
 
 static inline void* header(struct pkt* p, __u32 offset, __u32 length) {
   struct native_packet* packet = state_of(p)->packet;

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""A pod's program in the demo: an HTTP server that says its name. /bytes/N sends N bytes that can be checked."""
+"""A pod's program in the demo: an HTTP server that says its name. /bytes/N sends N bytes that can be checked; what is
+posted is answered with its length and SHA-256."""
 
 import hashlib
 import os
@@ -19,12 +20,26 @@ class Hello(BaseHTTPRequestHandler):
         if self.path.startswith("/bytes/"):
             return self.send_bytes(self.path.split("/")[2])
         peer = self.client_address[0].removeprefix("::ffff:")
-        body = f"{NAME} {self.path} from {peer}\n".encode()
+        self.send_text(f"{NAME} {self.path} from {peer}\n")
+
+    def send_text(self, text):
+        body = text.encode()
         self.send_response(200)
         self.send_header("Content-Type", "text/plain")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def do_POST(self):
+        left, digest = min(int(self.headers.get("Content-Length", 0)), MOST_BYTES), hashlib.sha256()
+        length = left
+        while left > 0:
+            part = self.rfile.read(min(left, 65536))
+            if not part:
+                return
+            digest.update(part)
+            left -= len(part)
+        self.send_text(f"{NAME} took {length} {digest.hexdigest()}\n")
 
     def send_bytes(self, count):
         """A stream slow enough (about 20 MB/s) to be in flight while something happens to the node."""

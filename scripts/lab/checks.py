@@ -23,7 +23,7 @@ class Checks:
         self.c, self.report, self.rows = cluster, report, []
 
     def all(self):
-        for part in (self.pod_to_pod, self.services, self.outside, self.policy, self.policy_changed, self.load_balancer,
+        for part in (self.pod_to_pod, self.services, self.nobody, self.outside, self.policy, self.policy_changed, self.load_balancer,
                      self.names, self.ingress, self.agent_killed):
             part()
         return all(row.good is not False for row in self.rows)
@@ -92,11 +92,37 @@ class Checks:
         # Which of its pods a client takes first is the resolver's choice (RFC 6724 prefers the nearer prefix).
         self.answers("headless service by name", "client-1", "http://web-headless:8080/", "web-")
 
+    def nobody(self):
+        """A service without endpoints: an answer at once, wherever it is asked from."""
+        for what, place, url in (("a pod", "client-1", "http://10.96.0.99/"), ("the host", "n1", "http://10.96.0.99/"),
+                                 ("outside", "out", f"http://{NODES['n1'][0]}:30099/"),
+                                 ("a pod of another node", "client-1", f"http://{NODES['n2'][0]}:30099/")):
+            done = self.c.curl(place, url)
+            self.same(f"a service without endpoints refuses {what}", "curl exit 7", f"curl exit {done.returncode}")
+        # Without its cgroup a pod's connect() is not seen by the socket hooks: the answers come from the packet path.
+        done = self.c.lab.call(["curl", "-sS", "--max-time", "3", "http://10.96.0.99/"], ns="client-1")
+        self.same("… by a reset, to a pod that sent packets", "curl exit 7", f"curl exit {done.returncode}")
+        done = self.c.lab.call(["dig", "+tries=1", "+time=2", "@10.96.0.99", "nobody"], ns="client-1")
+        self.has("… by ICMP, where it is UDP", "connection refused", done.stdout + done.stderr)
+
     def outside(self):
+        self.large_upload()
         for node, (v4, _) in NODES.items():
             self.spread(f"NodePort of {node} from outside", "out", f"http://{v4}:30080/")
         self.answers("pod → outside, masqueraded", "client-1", "http://198.51.100.1:8080/",
                      f"outside / from {NODES['n1'][0]}")
+
+    def large_upload(self):
+        """A client's full-size segments fit no tunnel: it must hear so, through the NodePort, and send smaller ones."""
+        data = os.urandom(400_000)
+        expected = f"took {len(data)} {hashlib.sha256(data).hexdigest()}"
+        for _ in range(SPREAD // 2):
+            done = self.c.call("out", ["curl", "-sS", "--max-time", "10", "--data-binary", "@-", "-H", "Expect:",
+                                       f"http://{NODES['n1'][0]}:30080/"], stdin=data, text=False)
+            seen = (done.stdout or done.stderr).decode()
+            if expected not in seen:
+                break
+        self.has("400 kB from outside through a NodePort, to both nodes", expected, seen)
 
     def policy(self):
         c = self.c

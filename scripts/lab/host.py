@@ -93,11 +93,12 @@ class Lab:
             pids.write(f"{process.pid} {start_time(process.pid)}\n")
         return process
 
-    def call(self, command, ns=None, cgroup=None, resolv_conf=None, timeout=15, text=True):
+    def call(self, command, ns=None, cgroup=None, resolv_conf=None, timeout=15, text=True, stdin=None):
         """Runs a command to its end inside the lab; never raises for its exit code or for a time-out (exit 124)."""
         try:
+            given = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
             return subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=text, timeout=timeout,
+                command, **given, capture_output=True, text=text, timeout=timeout,
                 preexec_fn=lambda: enter(ns and self.name(ns), cgroup, resolv_conf))
         except subprocess.TimeoutExpired as late:
             return subprocess.CompletedProcess(command, 124, late.stdout or "", late.stderr or "")
