@@ -105,7 +105,12 @@ static __always_inline enum verdict parse_ipv4(struct pkt* p) {
   if (ip->version_and_length >> 4 != 4 || length < sizeof *ip) return not_ours(p, DROP_BAD_HEADER);
   if (net16(ip->total_length) < length) return not_ours(p, DROP_BAD_HEADER);
   if (p->l3 + net16(ip->total_length) > p->length) return not_ours(p, DROP_TRUNCATED);
-  if (ip->fragment & net16(0x3fff)) return not_ours(p, DROP_FRAGMENT); /* offset, or more to come */
+  p->later = !!(ip->fragment & net16(0x1fff)); /* its offset */
+  p->fragment = p->later || ip->fragment & net16(0x2000);
+  p->fragment_id = ip->id;
+  /* RFC 1858 §4.2: the second eight bytes of a TCP header do not come apart from the first. */
+  if (ip->protocol == PROTO_TCP && (ip->fragment & net16(0x1fff)) == net16(1))
+    return not_ours(p, DROP_FRAGMENT);
   p->v4 = 1;
   p->protocol = ip->protocol;
   p->now.source = from_v4(ip->source);
@@ -133,13 +138,17 @@ static __always_inline enum verdict parse_ipv6(struct pkt* p) {
     if (!is_extension(next)) break;
     struct ipv6_extension* extension = header(p, at, sizeof *extension);
     if (!extension) return not_ours(p, DROP_TRUNCATED);
-    if (next == PROTO_FRAGMENT) {
-      if (extension->fragment & net16(0xfff9)) return not_ours(p, DROP_FRAGMENT); /* all but the atomic one */
-      at += 8;
-    } else {
-      at += (extension->length + 1) * 8;
-    }
+    const _Bool is_fragment = next == PROTO_FRAGMENT;
     next = extension->next;
+    if (!is_fragment) {
+      at += (extension->length + 1) * 8;
+      continue;
+    }
+    at += 8;
+    p->later = !!(extension->fragment & net16(0xfff8)); /* its offset */
+    p->fragment = p->later || extension->fragment & net16(1);
+    p->fragment_id = extension->rest;
+    if (p->later) break; /* what follows is no header */
   }
   if (is_extension(next)) return not_ours(p, DROP_BAD_HEADER);
   p->protocol = next;
@@ -164,13 +173,49 @@ static __always_inline enum verdict parse_network(struct pkt* p) {
   return not_ours(p, DROP_UNKNOWN_PROTOCOL);
 }
 
+/* ---- fragments: the first has the ports, the others are told them ---------------------------------------
+ */
+
+#define FRAGMENT_TIMEOUT_NS (30 * 1000000000ull) /* as long as Linux waits for the rest */
+
+static __always_inline struct fragment_key datagram_of(const struct pkt* p) {
+  struct fragment_key key = {.source = p->now.source,
+                             .destination = p->now.destination,
+                             .id = p->fragment_id,
+                             .way = way_of(p),
+                             .protocol = p->protocol};
+  return key;
+}
+
+proved_alone int remember_ports(struct pkt* p) {
+  if (!p) return 0;
+  const struct fragment_key key = datagram_of(p);
+  const struct fragment first = {
+      .seen_ns = now(p), .source_port = p->now.source_port, .destination_port = p->now.destination_port};
+  return insert(p, fragments, &key, &first);
+}
+
+proved_alone int recall_ports(struct pkt* p) {
+  if (!p) return 1;
+  const struct fragment_key key = datagram_of(p);
+  const struct fragment* first = lookup(p, fragments, &key);
+  if (!first || now(p) - first->seen_ns > FRAGMENT_TIMEOUT_NS) return 1;
+  p->now.source_port = first->source_port;
+  p->now.destination_port = first->destination_port;
+  return 0;
+}
+
 static __always_inline enum verdict parse_packet(struct pkt* p) {
   enum verdict verdict = parse_network(p);
-  return verdict ? verdict : parse_transport(p);
+  if (verdict) return verdict;
+  if (p->later) return recall_ports(p) ? not_ours(p, DROP_FRAGMENT) : CONTINUE;
+  verdict = parse_transport(p);
+  if (!verdict && p->fragment) remember_ports(p);
+  return verdict;
 }
 
 static __always_inline _Bool is_tunnel_packet(const struct pkt* p) {
-  return p->origin == FROM_UPLINK && p->v4 && p->protocol == PROTO_UDP && !p->quoted &&
+  return p->origin == FROM_UPLINK && p->v4 && p->protocol == PROTO_UDP && !p->quoted && !p->fragment &&
          p->now.destination_port == node_of(p)->tunnel_port &&
          same_addr(&p->now.destination, &node_of(p)->v4);
 }

@@ -84,13 +84,6 @@ static __always_inline _Bool is_valid(struct pkt* p, const struct flow* flow) {
          stands(p, flow->rule_sets[0], flow->epochs[0]) && stands(p, flow->rule_sets[1], flow->epochs[1]);
 }
 
-/* By which way a packet came: its origin and interface, or the node that tunnelled it here. Who may use an
- * address is checked once a way (stage 4), then remembered: the same addresses by another way are checked
- * again. */
-static __always_inline __u32 way_of(const struct pkt* p) {
-  return p->tunneled ? p->outer_source : p->ifindex << 2 | p->origin;
-}
-
 /* A NAT flow's two entries live and age as one. */
 proved_alone int touch_other_half(struct pkt* p) {
   if (!p) return 0;

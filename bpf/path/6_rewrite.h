@@ -135,6 +135,7 @@ static __always_inline enum verdict write_ports(struct pkt* p, __u32 at, __u16 s
 }
 
 static __always_inline enum verdict translate(struct pkt* p) {
+  if (p->later) return write_addresses(p, p->l3, &p->to.source, &p->to.destination); /* that is all it has */
   const _Bool icmp = p->protocol == PROTO_ICMP || p->protocol == PROTO_ICMPV6;
   __u32 addresses = add_sum(addr_change(&p->now.source, &p->to.source, p->v4),
                             addr_change(&p->now.destination, &p->to.destination, p->v4));

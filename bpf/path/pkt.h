@@ -17,6 +17,7 @@ struct pkt {        /* without pointers: functions proved_alone are given it as 
   __u32 moved;             /* UDP to a backend: the row of that backend in the table moved */
   __u32 ifindex;           /* where it came in */
   __u32 length;            /* of the whole packet, bytes */
+  __u32 fragment_id;       /* as the header has it */
   __u32 outer_source;      /* IPv4 source of the tunnel header taken off */
   __u16 l3, l4;            /* where its headers begin */
   __u16 quoted, quoted_l4; /* ditto, of the packet inside an ICMP error */
@@ -32,6 +33,7 @@ struct pkt {        /* without pointers: functions proved_alone are given it as 
   __u8 stale : 1;    /* its entry stands, but was decided under other rules or addresses */
   __u8 reply : 1;    /* it answers the flow's opener */
   __u8 nat : 1;      /* `to` differs from `now` */
+  __u8 fragment : 1; /* a part of a datagram */
   __u8 later : 1;    /* a fragment other than the first: no ports of its own */
   __u8 tunneled : 1; /* it came in a tunnel header, now taken off */
   __u8 opening : 1;  /* its entry is in the table opening */
@@ -49,6 +51,13 @@ struct carried {
 };
 static __always_inline const struct node* node_of(const struct pkt* p) {
   return ((const struct carried*)p)->node;
+}
+
+/* By which way a packet came: its origin and interface, or the node that tunnelled it here. Who may use an
+ * address is checked once a way (stage 4), then remembered: the same addresses by another way are checked
+ * again. */
+static __always_inline __u32 way_of(const struct pkt* p) {
+  return p->tunneled ? p->outer_source : p->ifindex << 2 | p->origin;
 }
 
 /* Stages end a packet's way by saying why. */

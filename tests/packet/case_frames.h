@@ -44,10 +44,11 @@ inline Bytes by_tunnel(const Frame& inner) { return Tunnel{kThis, kOther}.around
 inline Bytes from_tunnel(const Frame& inner) { return Tunnel{kOther, kThis}.around(inner.bytes()); }
 
 // The parts of cases() that have files of their own.
-std::vector<Case> hostile_cases();  // cases_hostile.cc
-std::vector<Case> lasting_cases();  // cases_lasting.cc
-std::vector<Case> refused_cases();  // cases_refused.cc
-std::vector<Case> service_cases();  // cases_services.cc
-std::vector<Case> edge_cases();     // cases_edges.cc
+std::vector<Case> hostile_cases();   // cases_hostile.cc
+std::vector<Case> lasting_cases();   // cases_lasting.cc
+std::vector<Case> fragment_cases();  // cases_fragments.cc
+std::vector<Case> refused_cases();   // cases_refused.cc
+std::vector<Case> service_cases();   // cases_services.cc
+std::vector<Case> edge_cases();      // cases_edges.cc
 
 }  // namespace thalweg::packet

@@ -40,11 +40,6 @@ void parsing(std::vector<Case>& out) {
   arp[12] = 0x08, arp[13] = 0x06;
   out.push_back({"ARP from a pod", pods(), {{FROM_POD, arp, dropped(DROP_UNKNOWN_PROTOCOL)}}});
   out.push_back({"ARP on the uplink is the host's", pods(), {{FROM_UPLINK, arp, pass()}}});
-  for (const uint16_t fragment : {uint16_t{0x2000}, uint16_t{0x0010}})
-    out.push_back({"a fragment",
-                   pods(),
-                   {{FROM_POD, Frame{.from = kPod, .to = kNeighbour, .fragment = fragment}.bytes(),
-                     dropped(DROP_FRAGMENT)}}});
   const Frame options{.from = kPod, .to = kNeighbour, .ipv4_options = 8};
   out.push_back({"IPv4 options are stepped over",
                  pods(),
@@ -397,6 +392,7 @@ std::vector<Case> all() {
     part(out);
   for (Case& more : hostile_cases()) out.push_back(std::move(more));
   for (Case& more : lasting_cases()) out.push_back(std::move(more));
+  for (Case& more : fragment_cases()) out.push_back(std::move(more));
   for (Case& more : refused_cases()) out.push_back(std::move(more));
   for (Case& more : service_cases()) out.push_back(std::move(more));
   for (Case& more : edge_cases()) out.push_back(std::move(more));

@@ -32,6 +32,7 @@ std::string with_checksum(std::string bytes, size_t at, const std::string& pseud
 }
 
 std::string transport(const Frame& f, const std::string& pseudo_addresses) {
+  if (f.no_transport) return f.payload;
   const auto pseudo = [&](size_t length) {
     return pseudo_addresses + be32(static_cast<uint32_t>(length)) + be32(f.protocol);
   };
@@ -75,6 +76,11 @@ std::string ipv6(const Frame& f) {
   if (f.ipv6_extension) {
     body = std::string{static_cast<char>(next), 0, 1, 4, 0, 0, 0, 0} + body;
     next = 60;
+  }
+  if (f.fragment & 0x3fff) {
+    const unsigned offset_and_more = (f.fragment & 0x1fffu) << 3 | (f.fragment & 0x2000 ? 1 : 0);
+    body = std::string{static_cast<char>(next), 0} + be16(offset_and_more) + be32(f.id) + body;
+    next = 44;
   }
   return be32(0x60000000) + be16(static_cast<unsigned>(body.size())) +
          std::string{static_cast<char>(next), static_cast<char>(f.ttl)} + address(from) + address(to) + body;

@@ -27,10 +27,11 @@ struct Frame {
   std::string payload = "thalweg";
   std::string to_mac{"\x02\0\0\0\0\x02", 6};
   std::string from_mac{"\x02\0\0\0\0\x01", 6};
-  uint8_t icmp_type = 8;     // ICMP: 8 echo, 0 reply; ICMPv6 is written with the same numbers and translated
-  uint16_t id = 7;           // IPv4's identification
-  uint16_t fragment = 0;     // IPv4's fragment field
-  uint8_t ipv4_options = 0;  // bytes of NOP options, a multiple of 4
+  uint8_t icmp_type = 8;      // ICMP: 8 echo, 0 reply; ICMPv6 is written with the same numbers and translated
+  uint16_t id = 7;            // IPv4's identification
+  uint16_t fragment = 0;      // IPv4's fragment field; over IPv6 a fragment header if set, offset and M alike
+  bool no_transport = false;  // the payload alone follows: a fragment other than the first
+  uint8_t ipv4_options = 0;   // bytes of NOP options, a multiple of 4
   bool vlan = false;
   bool ipv6_extension = false;  // a destination-options header in between
   bool no_udp_checksum = false;
