@@ -3,8 +3,10 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -38,6 +40,12 @@ class Datapath {
   virtual Result<> apply(std::span<const Change> changes) = 0;
   // Every row of one table, in no order. ARRAY tables: only rows that are not all zero.
   virtual Result<std::vector<Row>> dump(table_id table) const = 0;
+  // The same row by row, so that a large table is not held twice. The engine may read it in parts.
+  using OnRow = std::function<void(std::string_view key, std::string_view value)>;
+  virtual Result<> each_row(table_id table, const OnRow& on_row) const {
+    for (const Row& row : TRY(dump(table))) on_row(row.key, row.value);
+    return {};
+  }
   virtual Result<Counters> counters() const = 0;
 };
 

@@ -58,6 +58,15 @@ std::optional<Object> find(const Cluster& cluster, const ObjectRef& ref) {
   });
 }
 
+bool same_content(const Object& a, const Object& b) {
+  return std::visit(
+      [&]<class T>(const std::shared_ptr<const T>& one) {
+        const auto* other = std::get_if<std::shared_ptr<const T>>(&b);
+        return other && same_but_version(*one, **other);
+      },
+      a);
+}
+
 bool put(Cluster& cluster, const Object& object) {
   return std::visit(
       [&]<class T>(const std::shared_ptr<const T>& one) { return put_in(store_of<T>(cluster), one); },

@@ -28,6 +28,8 @@ struct Cluster {
 
 // The object under ref, or nothing.
 std::optional<Object> find(const Cluster& cluster, const ObjectRef& ref);
+// Whether two objects are the same but for their resourceVersion.
+bool same_content(const Object& a, const Object& b);
 // Stores object under its key. False when what was there is the same but for its resourceVersion.
 bool put(Cluster& cluster, const Object& object);
 // False when there was nothing.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kube/cluster.h"
+
 namespace thalweg::kube {
 
 History::History(size_t events_per_kind, uint64_t first_version)
@@ -20,7 +22,10 @@ void History::add_event(OneKind& kind, Event event) {
 void History::put(const Object& object) {
   auto& kind = of(kind_of(object));
   auto [at, added] = kind.objects.try_emplace(meta_of(object).key);
-  if (!added && at->second.object == object) return;
+  if (!added && same_content(at->second.object, object)) {
+    at->second.object = object;  // the one everybody else holds
+    return;
+  }
   std::optional<Versioned> before;
   if (!added) before = at->second;
   at->second = {object, ++version_};

@@ -15,7 +15,7 @@ namespace thalweg::kube {
 
 struct RelayOptions {
   size_t max_clients = 256;            // more are answered 503 and closed
-  size_t history = 16'384;             // changes kept a kind; a watcher further behind is told 410
+  size_t history = 2'048;              // changes kept a kind; a watcher further behind is told 410
   uint32_t write_timeout_ms = 15'000;  // a client that takes nothing for so long is cut
   uint32_t idle_timeout_ms = 60'000;   // between two requests of a connection
   uint32_t bookmark_ms = 30'000;

@@ -22,6 +22,7 @@ namespace thalweg::dataplane {
 namespace {
 
 constexpr uint64_t kRetryMs = 1'000;
+constexpr uint64_t kBootCheckMs = 50, kBootPatienceMs = 3'000;
 constexpr size_t kManyObjects = 10'000;
 
 // Says something once, not at every retry.
@@ -89,6 +90,7 @@ struct Agent::Impl {
   kube::Relay relay;
   http::Server server;
   bool booted_from_saved = false;
+  uint64_t waited_ms = 0;  // for the source
   bool source_heard = false;
   bool node_ready = false;  // uplink, host's leg and addresses are as the Node object says
   bool attached = false;
@@ -96,7 +98,7 @@ struct Agent::Impl {
   std::string uplink;
   std::vector<std::string> route_complaints;
 
-  Timer retry, verify_timer, sweep_timer;
+  Timer boot_timer, retry, verify_timer, sweep_timer;
   ObjectSaver saver;
   Debounce save;
   OnceLog settle_log, node_log, attach_log, routes_log;
@@ -107,6 +109,7 @@ struct Agent::Impl {
         config(config_of(options)),
         relay(loop, options.run_dir + "/api.sock"),
         server(loop),
+        boot_timer(loop),
         retry(loop),
         verify_timer(loop),
         sweep_timer(loop),
@@ -115,6 +118,7 @@ struct Agent::Impl {
 
   Result<> open();
   Result<> open_source();
+  void await_source();
   void boot_from_saved();
   void on_change(const kube::Cluster& now, std::span<const kube::ObjectRef> changed);
   void take_over(const kube::Cluster& now, std::vector<kube::ObjectRef> changed);
@@ -161,6 +165,16 @@ Result<> Agent::Impl::open() {
                          .pod_wait_ms = options.pod_wait_ms};
   cni = std::make_unique<CniServer>(io, *forwarding, *ipam, *attachments, registry, std::move(around));
   return cni->recover();
+}
+
+// The last good objects are for when their source is away, or slow: what is pinned forwards meanwhile, and a
+// source that answers would only have everything held twice.
+void Agent::Impl::await_source() {
+  waited_ms += kBootCheckMs;
+  const bool away = source->status().errors > 0 || waited_ms >= kBootPatienceMs;
+  if (!source_heard && !away) return;
+  boot_timer.stop();
+  if (!source_heard) boot_from_saved();
 }
 
 void Agent::Impl::boot_from_saved() {
@@ -396,6 +410,7 @@ void Agent::Impl::serve() {
 }
 
 void Agent::Impl::stop() {
+  boot_timer.stop();
   retry.stop();
   verify_timer.stop();
   sweep_timer.stop();
@@ -413,9 +428,9 @@ Agent::~Agent() = default;
 
 Result<> Agent::start() {
   TRY(impl_->open());
-  impl_->boot_from_saved();
   TRY(context(impl_->relay.start(), "relay"));
   TRY(impl_->open_source());
+  impl_->boot_timer.every(kBootCheckMs, [this] { impl_->await_source(); });
   impl_->serve();
   TRY(impl_->server.listen_unix(impl_->options.run_dir + "/agent.sock"));
   impl_->verify_timer.every(impl_->options.verify_ms, [this] { impl_->verify(); });

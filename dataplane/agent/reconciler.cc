@@ -92,8 +92,14 @@ Result<> Reconciler::update_all(const Intent& desired) {
 }
 
 Result<uint64_t> Reconciler::verify(const Intent& desired) {
+  const uint64_t drifted = TRY(is_as(applied_, datapath_))
+  ? 0 : TRY(take_in_drift());
+  TRY(update_all(desired));
+  return drifted;
+}
+
+Result<uint64_t> Reconciler::take_in_drift() {
   Intent actual = TRY(dump_all(datapath_));
-  TRY(read_generation());
   const Touched drifted = differing(actual, applied_);
   for (const auto& [table, key] : drifted) {
     ++stats_.drift_repaired[table];
@@ -101,7 +107,6 @@ Result<uint64_t> Reconciler::verify(const Intent& desired) {
     bump_owed_ |= table <= TABLE_endpoints;
   }
   applied_ = std::move(actual);
-  TRY(update_all(desired));
   return drifted.size();
 }
 

@@ -44,6 +44,7 @@ class Reconciler {
   Result<> make(const std::vector<Change>& changes);
   Result<> apply(const std::vector<Change>& changes);
   Result<> apply_singly(const std::vector<Change>& changes);
+  Result<uint64_t> take_in_drift();
   Result<> read_generation();
   Result<> bump();
   void note(const Change& change);

@@ -194,21 +194,27 @@ Result<bool> EbpfDatapath::walk(table_id id, std::string& cursor, size_t rows, c
                  "table {}", table.name);
 }
 
-Result<std::vector<Row>> EbpfDatapath::dump(table_id id) const {
+Result<> EbpfDatapath::each_row(table_id id, const OnRow& on_row) const {
   const TableInfo& table = info(id);
+  if (table.kind == TableInfo::Kind::PERCPU_ARRAY) return fail("table {}: read by counters()", table.name);
   const bool is_array = table.kind == TableInfo::Kind::ARRAY;
-  std::vector<Row> all;
-  const auto collect = [&](const std::string& keys, const std::string& values, size_t rows) {
+  const auto pass_on = [&](const std::string& keys, const std::string& values, size_t rows) {
     for (size_t row = 0; row < rows; ++row) {
-      Row one{Bytes(key_of(keys, row, table.key_size), table.key_size),
-              Bytes(key_of(values, row, table.value_size), table.value_size)};
-      if (is_array && one.value.find_first_not_of('\0') == Bytes::npos) continue;
-      all.push_back(std::move(one));
+      const std::string_view value(key_of(values, row, table.value_size), table.value_size);
+      if (is_array && value.find_first_not_of('\0') == value.npos) continue;
+      on_row({key_of(keys, row, table.key_size), table.key_size}, value);
     }
   };
-  if (table.kind == TableInfo::Kind::PERCPU_ARRAY) return fail("table {}: read by counters()", table.name);
   std::string cursor;
-  while (TRY(walk(id, cursor, std::min(kBatch, table.entries), collect))) continue;
+  while (TRY(walk(id, cursor, std::min(kBatch, table.entries), pass_on))) continue;
+  return {};
+}
+
+Result<std::vector<Row>> EbpfDatapath::dump(table_id id) const {
+  std::vector<Row> all;
+  TRY(each_row(id, [&](std::string_view key, std::string_view value) {
+    all.push_back({Bytes(key), Bytes(value)});
+  }));
   return all;
 }
 

@@ -40,6 +40,7 @@ class EbpfDatapath : public Datapath {
 
   Result<> apply(std::span<const Change> changes) override;
   Result<std::vector<Row>> dump(table_id table) const override;
+  Result<> each_row(table_id table, const OnRow& on_row) const override;
   Result<Counters> counters() const override;
 
   int fd(table_id table) const { return fds_[table].get(); }

@@ -57,6 +57,15 @@ bool contains(const Intent& intent, table_id table, std::string_view key) {
   return out;
 }
 
+bool holds(const Intent& intent, table_id table, std::string_view key, std::string_view value) {
+  bool out = false;
+  on_table(intent, table, [&](const auto& rows) {
+    const auto row = rows.find(from_bytes<KeyOf<decltype(rows)>>(key));
+    out = row != rows.end() && RowEqual()(row->second, from_bytes<ValueOf<decltype(rows)>>(value));
+  });
+  return out;
+}
+
 bool same_row(const Intent& a, const Intent& b, table_id table, std::string_view key) {
   bool same = true;
   for_each_table(a, b, [&](table_id id, const auto& ours, const auto& theirs) {
@@ -80,20 +89,44 @@ bool operator==(const Intent& a, const Intent& b) {
   return same;
 }
 
+Result<> each_row(const Datapath& datapath, table_id id, const Datapath::OnRow& on_row) {
+  const TableInfo& table = info(id);
+  size_t misfits = 0;
+  TRY(context(datapath.each_row(id,
+                                [&](std::string_view key, std::string_view value) {
+                                  if (key.size() == table.key_size && value.size() == table.value_size)
+                                    on_row(key, value);
+                                  else
+                                    ++misfits;
+                                }),
+              "dump {}", table.name));
+  if (misfits)
+    return fail("dump {}: {} rows not of {} + {} bytes", table.name, misfits, table.key_size,
+                table.value_size);
+  return {};
+}
+
 Result<Intent> dump_all(const Datapath& datapath) {
   Intent out;
   for (const auto& table : kTables) {
     if (table.writer != TableInfo::Writer::AGENT) continue;
     const auto id = static_cast<table_id>(&table - kTables);
-    const auto rows = TRY(context(datapath.dump(id), "dump {}", table.name));
-    for (const auto& row : rows) {
-      if (row.key.size() != table.key_size || row.value.size() != table.value_size)
-        return fail("dump {}: a row of {} + {} bytes, not {} + {}", table.name, row.key.size(),
-                    row.value.size(), table.key_size, table.value_size);
-      put(out, id, row.key, row.value);
-    }
+    TRY(each_row(datapath, id,
+                 [&](std::string_view key, std::string_view value) { put(out, id, key, value); }));
   }
   return out;
+}
+
+Result<bool> is_as(const Intent& intent, const Datapath& datapath) {
+  size_t same = 0, strange = 0;
+  for (const auto& table : kTables) {
+    if (table.writer != TableInfo::Writer::AGENT) continue;
+    const auto id = static_cast<table_id>(&table - kTables);
+    TRY(each_row(datapath, id, [&](std::string_view key, std::string_view value) {
+      ++(holds(intent, id, key, value) ? same : strange);
+    }));
+  }
+  return strange == 0 && same == row_count(intent);
 }
 
 addr to_addr(const Ip& ip) {

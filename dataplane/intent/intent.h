@@ -88,12 +88,15 @@ std::optional<Bytes> find(const Intent& intent, table_id table, std::string_view
 void put(Intent& intent, table_id table, std::string_view key, std::string_view value);
 void erase(Intent& intent, table_id table, std::string_view key);
 bool contains(const Intent& intent, table_id table, std::string_view key);
+bool holds(const Intent& intent, table_id table, std::string_view key, std::string_view value);
 // Whether both have the row with the same value, or neither has it.
 bool same_row(const Intent& a, const Intent& b, table_id table, std::string_view key);
 size_t row_count(const Intent& intent);
 bool operator==(const Intent& a, const Intent& b);
 // Every AGENT table of a datapath, as an Intent; an error names the table and what is wrong with it.
 Result<Intent> dump_all(const Datapath& datapath);
+// Whether dump_all() would give this Intent; nothing is copied.
+Result<bool> is_as(const Intent& intent, const Datapath& datapath);
 
 // The abi's forms of addresses and ports.
 addr to_addr(const Ip& ip);

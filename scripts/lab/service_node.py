@@ -2,6 +2,7 @@
 
 The API server is tests/bench/cluster_server; nothing else is on the node but two pods, when they are asked for."""
 
+import glob
 import http.client
 import json
 import os
@@ -120,7 +121,8 @@ class ServiceNode:
 
     def changes(self, count):
         """Milliseconds each of count endpoint changes took from the event to the kernel's tables."""
-        return self.command(f"change {count} {self.folder}/bpf/n/maps")["ms"]
+        (tables,) = glob.glob(f"{self.folder}/bpf/n/sets/*/tables")
+        return self.command(f"change {count} {tables}")["ms"]
 
     def status(self):
         connection = UnixConnection(f"{self.folder}/run/agent.sock")

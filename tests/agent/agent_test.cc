@@ -113,12 +113,15 @@ TEST_F(AgentTest, KilledAndStartedAgainNothingIsLost) {
   EXPECT_FALSE(lab_.pings("stranger", server[0]));
 }
 
-TEST_F(AgentTest, BootsFromTheLastGoodObjectsWhenTheManifestsAreAway) {
+TEST_F(AgentTest, BootsFromTheLastGoodObjectsWhenTheirSourceIsAway) {
   const auto client = add("client"), server = add("server");
   lab_.kill_agent(SIGTERM);
   lab_.start_agent();
   ASSERT_TRUE(lab_.wait_synced()) << lab_.agent_log();
-  EXPECT_THAT(lab_.get("/v1/status"), HasSubstr("\"bootedFromSavedObjects\":true"));
+  EXPECT_THAT(lab_.get("/v1/status"), HasSubstr("\"bootedFromSavedObjects\":false"));
+  lab_.kill_agent(SIGTERM);
+  lab_.start_agent(/*source_away=*/true);
+  ASSERT_TRUE(lab_.wait_status({"\"bootedFromSavedObjects\":true", "\"ready\":true"})) << lab_.agent_log();
   EXPECT_TRUE(lab_.pings("client", server[0]));
 }
 

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <chrono>
 #include <cstdlib>
@@ -78,17 +79,18 @@ void Lab::write_manifest(const std::string& name, const std::string& yaml) {
   std::filesystem::rename(path + ".new", path);
 }
 
-std::string Lab::command() const {
+std::string Lab::command(bool source_away) const {
   return fmt::format(
-      "{} --node-name n1 --manifests {}/manifests --run-dir {}/run --state-dir {}/state --bpf-dir {}/n1 "
+      "{} --node-name n1 {} --run-dir {}/run --state-dir {}/state --bpf-dir {}/n1 "
       "--service-cidr 10.96.0.0/16 --verify-ms 500{}",
-      binary("thalwegd"), folder_, folder_, folder_, bpf_.path(),
-      cgroup_.empty() ? "" : " --cgroup " + cgroup_);
+      binary("thalwegd"),
+      source_away ? "--api unix:" + folder_ + "/nobody.sock" : "--manifests " + folder_ + "/manifests",
+      folder_, folder_, bpf_.path(), cgroup_.empty() ? "" : " --cgroup " + cgroup_);
 }
 
-void Lab::start_agent() {
+void Lab::start_agent(bool source_away) {
   const std::string line =
-      fmt::format("exec nsenter --net=/run/netns/{} {} >> {}/log 2>&1", kNode, command(), folder_);
+      fmt::format("exec nsenter --net=/run/netns/{} {} >> {}/log 2>&1", kNode, command(source_away), folder_);
   agent_ = ::fork();
   if (agent_ != 0) return;
   ::execl("/bin/sh", "sh", "-c", line.c_str(), nullptr);
@@ -104,12 +106,13 @@ void Lab::kill_agent(int signal) {
 
 bool Lab::agent_runs() { return agent_ > 0 && ::waitpid(agent_, nullptr, WNOHANG) == 0; }
 
-bool Lab::wait_synced() {
+bool Lab::wait_synced() { return wait_status({"\"synced\":true,\"ready\""}); }
+
+bool Lab::wait_status(const std::vector<std::string>& parts) {
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(40);
   while (std::chrono::steady_clock::now() < end && agent_runs()) {
-    boost::system::error_code error;
-    const json::value status = json::parse(get("/v1/status"), error);
-    if (!error && status.is_object() && status.as_object().contains("synced") && status.at("synced") == true)
+    const std::string status = get("/v1/status");
+    if (std::ranges::all_of(parts, [&](const auto& part) { return status.find(part) != status.npos; }))
       return true;
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }

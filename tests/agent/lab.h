@@ -25,12 +25,13 @@ class Lab {
   std::string why_not() const;  // empty: it can run here
 
   void write_manifest(const std::string& name, const std::string& yaml);
-  void start_agent();
+  void start_agent(bool source_away = false);  // away: asks an API server that is not there
   void kill_agent(int signal);
   bool agent_runs();
   bool has_cgroup() const { return !cgroup_.empty(); }
-  // Polls until the agent says it is in sync.
+  // Polls until the agent says it is in sync, or says all of this of itself.
   bool wait_synced();
+  bool wait_status(const std::vector<std::string>& parts);
   std::string agent_log() const;
 
   void make_pod(const std::string& name);  // its namespace
@@ -49,7 +50,7 @@ class Lab {
 
  private:
   std::string socket() const { return folder_ + "/run/agent.sock"; }
-  std::string command() const;
+  std::string command(bool source_away = false) const;
   BpfFolder bpf_;
   std::string folder_;
   std::string cgroup_;  // empty: no cgroup2 here

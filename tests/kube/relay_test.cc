@@ -57,6 +57,20 @@ TEST(History, ListsAsItWasAtAnOlderVersion) {
   EXPECT_TRUE(history.list(Kind::Pod, then, {}, 3, "").complete);
 }
 
+TEST(History, AnObjectListedAgainIsNoChange) {
+  History history(100, 0);
+  history.put(pod("a"));
+  const uint64_t then = history.version();
+  auto again = std::make_shared<Pod>(*std::get<std::shared_ptr<const Pod>>(pod("a")));
+  again->meta.resource_version = "17";
+  history.put(std::shared_ptr<const Pod>(again));
+  EXPECT_EQ(history.version(), then);
+  again = std::make_shared<Pod>(*again);
+  again->ready = !again->ready;
+  history.put(std::shared_ptr<const Pod>(again));
+  EXPECT_THAT(history.since(Kind::Pod, then, 10), SizeIs(1));
+}
+
 TEST(History, IsBoundedAndSaysWhatItForgot) {
   History history(3, 100);
   for (int i = 0; i < 5; ++i) history.put(pod("p" + std::to_string(i)));

@@ -33,17 +33,21 @@ Step lost(const Frame& frame, drop_reason reason = DROP_FRAGMENT, uint32_t after
 
 void services(std::vector<Case>& out) {
   const Frame first = first_of(kPod, kVip), first6 = first_of(kPod6, kVip6);
-  const Rows world = pods() + service(kVip, 80, kUdp, kRemote, 8080) + service(kVip6, 80, kUdp, kRemote6, 8080);
-  out.push_back({"a datagram in parts through a service",
-                 world,
-                 {goes(first, kRemote), goes(later_of(first), kRemote), goes(later_of(first, 0x2008), kRemote)}});
+  const Rows world =
+      pods() + service(kVip, 80, kUdp, kRemote, 8080) + service(kVip6, 80, kUdp, kRemote6, 8080);
+  out.push_back(
+      {"a datagram in parts through a service",
+       world,
+       {goes(first, kRemote), goes(later_of(first), kRemote), goes(later_of(first, 0x2008), kRemote)}});
   out.push_back({"… over IPv6", world, {goes(first6, kRemote6), goes(later_of(first6), kRemote6)}});
   Frame other = later_of(first);
   other.id = 8;
   out.push_back({"a fragment whose first one was not seen, or was another datagram's",
                  world,
                  {lost(later_of(first)), goes(first, kRemote), lost(other)}});
-  out.push_back({"a fragment half a minute late", world, {goes(first, kRemote), lost(later_of(first), DROP_FRAGMENT, 31)}});
+  out.push_back({"a fragment half a minute late",
+                 world,
+                 {goes(first, kRemote), lost(later_of(first), DROP_FRAGMENT, 31)}});
   const Frame answer_first = [&] {
     Frame frame = answer(sent_to(first, kRemote));
     frame.tcp_flags = 0;
@@ -64,9 +68,10 @@ void guards(std::vector<Case>& out) {
                  node() + endpoint(kPod, kSenderIfindex, 4) + rule_set(4, RULE_SET_ISOLATES_EGRESS),
                  {lost(first, DROP_POLICY_EGRESS), lost(later_of(first), DROP_POLICY_EGRESS)}});
   const Frame tcp = first_of(kPod, kRemote, kTcp);
-  out.push_back({"a TCP header in two parts",
-                 pods(),
-                 {{FROM_POD, tcp.bytes(), redirected(HOP_TUNNEL, by_tunnel(routed(tcp)))}, lost(later_of(tcp, 1))}});
+  out.push_back(
+      {"a TCP header in two parts",
+       pods(),
+       {{FROM_POD, tcp.bytes(), redirected(HOP_TUNNEL, by_tunnel(routed(tcp)))}, lost(later_of(tcp, 1))}});
   Frame tiny = later_of(tcp, 0x2000);
   tiny.payload = std::string(16, 'x');
   out.push_back({"a first fragment without a whole TCP header", pods(), {lost(tiny, DROP_TRUNCATED)}});
@@ -80,7 +85,8 @@ void guards(std::vector<Case>& out) {
   const Frame outer_part = first_of(kOther, kThis);
   out.push_back({"a tunnel packet in parts is the host's",
                  pods(),
-                 {{FROM_UPLINK, [&] {
+                 {{FROM_UPLINK,
+                   [&] {
                      Frame part = outer_part;
                      part.to_port = 4789;
                      return part.bytes();
