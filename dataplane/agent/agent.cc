@@ -12,6 +12,7 @@
 #include "base/loop.h"
 #include "base/netns.h"
 #include "dataplane/agent/cni_server.h"
+#include "dataplane/agent/host_monitor.h"
 #include "dataplane/agent/overlay.h"
 #include "dataplane/agent/saved_objects.h"
 #include "dataplane/agent/status.h"
@@ -23,6 +24,7 @@ namespace {
 
 constexpr uint64_t kRetryMs = 1'000;
 constexpr uint64_t kBootCheckMs = 50, kBootPatienceMs = 3'000;
+constexpr uint64_t kHostQuietMs = 50, kHostMaxMs = 500;  // after a change of links or routes by anybody
 constexpr size_t kManyObjects = 10'000;
 
 // Says something once, not at every retry.
@@ -41,6 +43,7 @@ class OnceLog {
 Config config_of(const AgentOptions& options) {
   return {.node_name = options.node_name,
           .tunnel_port = options.tunnel_port,
+          .overlay = options.overlay,
           .masquerade = options.masquerade,
           .service_cidrs = options.service_cidrs,
           .external_ip_cidrs = options.external_ip_cidrs};
@@ -96,11 +99,14 @@ struct Agent::Impl {
   bool attached = false;
   bool failed = false;
   std::string uplink;
+  HostLeg leg;
+  HostKeeper keeper;
   std::vector<std::string> route_complaints;
 
   Timer boot_timer, retry, verify_timer, sweep_timer;
   ObjectSaver saver;
-  Debounce save;
+  Debounce save, host_changed;
+  HostMonitor monitor;
   OnceLog settle_log, node_log, attach_log, routes_log;
 
   Impl(asio::io_context& loop, AgentOptions given)
@@ -114,7 +120,11 @@ struct Agent::Impl {
         verify_timer(loop),
         sweep_timer(loop),
         saver(options.state_dir + "/objects.json"),
-        save(loop, options.save_quiet_ms, options.save_max_ms, [this] { save_now(); }) {}
+        save(loop, options.save_quiet_ms, options.save_max_ms, [this] { save_now(); }),
+        host_changed(loop, kHostQuietMs, kHostMaxMs, [this] { keep_host(); }),
+        monitor(loop, [this](const nlmsghdr* message) {
+          if (message == nullptr || keeper.concerns(*message)) host_changed.poke();
+        }) {}
 
   Result<> open();
   Result<> open_source();
@@ -125,12 +135,14 @@ struct Agent::Impl {
   void keep_node();
   Result<> set_up_node(const kube::Node& node);
   void keep_routes();
+  void keep_host();
   void settle();
   void keep_attached();
   Result<> attach_all();
   void give_up(const Error& error);
   void retry_later();
   void try_again();
+  uint64_t links_made();
   void verify();
   void sweep();
   void save_now();
@@ -249,11 +261,14 @@ void Agent::Impl::keep_node() {
 Result<> Agent::Impl::set_up_node(const kube::Node& node) {
   nl::Socket socket = TRY(nl::Socket::open());
   const nl::Link link = TRY(find_uplink(socket, options.uplink, node.addresses));
-  config.mtu = options.mtu != 0 ? options.mtu : inner_mtu(link.mtu);
-  const HostLeg leg = TRY(ensure_host_leg(socket, options.node_name, config.mtu));
-  TRY(set_forwarding(link.name));
+  const uint32_t tunnel_bytes = config.overlay == Overlay::Direct ? 0 : kTunnelBytes;
+  config.mtu = options.mtu != 0 ? options.mtu : inner_mtu(link.mtu, tunnel_bytes);
+  config.segment = TRY(segment_of(socket, link.index));
+  leg = TRY(ensure_host_leg(socket, options.node_name, config.mtu));
+  TRY(set_forwarding(link.name, config.overlay != Overlay::Vxlan));
   TRY(ipam->set_ranges(node.pod_cidrs));
   if (config.uplink_ifindex != link.index || config.host_ifindex != leg.host.index) attached = false;
+  keeper.repairs.links += config.host_ifindex != 0 && config.host_ifindex != leg.host.index;
   uplink = link.name;
   config.uplink_ifindex = link.index;
   config.host_ifindex = leg.host.index;
@@ -264,16 +279,26 @@ Result<> Agent::Impl::set_up_node(const kube::Node& node) {
 
 void Agent::Impl::keep_routes() {
   if (!node_ready) return;
-  HostRoutes routes =
-      desired_routes(cluster.nodes, options.node_name, options.service_cidrs, config.host_ifindex);
+  HostRoutes routes = desired_routes(cluster.nodes, config);
   for (const std::string& refused : routes.refused) log::warn("no route", {{"why", refused}});
   route_complaints = std::move(routes.refused);
+  HostState state{.links = {{leg.host.index, config.mtu}, {leg.net.index, config.mtu}},
+                  .routes = std::move(routes.routes),
+                  .neighbours = leg_neighbours(leg)};
+  cni->add_host_sides(state);
   auto socket = nl::Socket::open();
-  const Result<> done = socket ? sync_routes(*socket, config.host_ifindex, routes.routes)
-                               : Result<>(std::unexpected(socket.error()));
+  const Result<> done = socket ? keeper.keep(*socket, state) : Result<>(std::unexpected(socket.error()));
   if (done) return routes_log.clear();
   routes_log.warn("host routes", done.error().message);
   retry_later();
+}
+
+// Somebody has touched links, routes or neighbours: perhaps ours.
+void Agent::Impl::keep_host() {
+  if (!node_ready) return;
+  keep_node();
+  keep_routes();
+  settle();
 }
 
 // ---- tables and programs
@@ -345,6 +370,11 @@ void Agent::Impl::try_again() {
 
 // ---- from time to time
 
+uint64_t Agent::Impl::links_made() {
+  const auto programs = forwarding->programs();
+  return programs ? (*programs)->links_made() : 0;
+}
+
 void Agent::Impl::verify() {
   const auto drifted = forwarding->verify();
   if (!drifted) {
@@ -356,7 +386,9 @@ void Agent::Impl::verify() {
   keep_routes();
   settle();
   if (!attached) return;  // else: hooks are anyone's to remove, too
+  const uint64_t before = links_made();
   if (const auto done = attach_all(); !done) attach_log.warn("programs not attached", done.error().message);
+  keeper.repairs.hooks += links_made() - before;
 }
 
 void Agent::Impl::sweep() {
@@ -379,6 +411,7 @@ AgentView Agent::Impl::view() const {
           .cluster = cluster,
           .source = source->status(),
           .flows = sweeper->stats(),
+          .repairs = keeper.repairs,
           .why_not_ready = why_not_ready(),
           .booted_from_saved = booted_from_saved,
           .complaints = std::move(complaints)};
@@ -414,6 +447,8 @@ void Agent::Impl::stop() {
   retry.stop();
   verify_timer.stop();
   sweep_timer.stop();
+  host_changed.stop();
+  monitor.stop();
   save.stop();
   if (source) source->stop();
   server.stop();
@@ -429,6 +464,7 @@ Agent::~Agent() = default;
 Result<> Agent::start() {
   TRY(impl_->open());
   TRY(context(impl_->relay.start(), "relay"));
+  TRY(impl_->monitor.start());
   TRY(impl_->open_source());
   impl_->boot_timer.every(kBootCheckMs, [this] { impl_->await_source(); });
   impl_->serve();

@@ -61,10 +61,16 @@ Result<> CniServer::recover() {
   std::vector<Attachment> gone;
   for (const auto& [attachment, pod] : attachments_.all()) {
     const auto link = nl::link_by_name(socket, pod.host_link);
-    if (link)
-      put_link(pod, link->index);
-    else
+    if (!link) {
       gone.push_back(attachment);
+      continue;
+    }
+    put_link(pod, link->index);
+    const auto repaired = repair_pod_side(spec_of(pod));
+    if (!repaired)
+      log::warn("the pod's side", {{"pod", pod.pod.str()}, {"error", repaired.error().message}});
+    else if (*repaired)
+      log::warn("the pod's side was damaged, repaired", {{"pod", pod.pod.str()}});
   }
   for (const Lease& lease : ipam_.leases())
     if (attachments_.find(lease.attachment) == nullptr && attachments_.unreadable().empty())
@@ -80,6 +86,12 @@ Result<> CniServer::attach_all() {
   for (const auto& [key, owner] : link_owner_)
     if (const AttachedPod* pod = attachments_.find(owner)) TRY(attach(*pod, links_.at(key).ifindex));
   return {};
+}
+
+void CniServer::add_host_sides(HostState& state) const {
+  for (const auto& [key, owner] : link_owner_)
+    if (const AttachedPod* pod = attachments_.find(owner))
+      add_host_side(spec_of(*pod), links_.at(key).ifindex, state);
 }
 
 std::vector<std::string> CniServer::links() const {

@@ -15,6 +15,7 @@
 #include "dataplane/agent/attachments.h"
 #include "dataplane/agent/cni_request.h"
 #include "dataplane/agent/forwarding.h"
+#include "dataplane/agent/host_state.h"
 #include "dataplane/agent/ipam.h"
 
 namespace thalweg::dataplane {
@@ -43,6 +44,8 @@ class CniServer {
   // What waits looks again; the agent calls it after every change.
   void poke();
   void stop();
+  // What the pods' links need on the host's side.
+  void add_host_sides(HostState& state) const;
   // Host-side links of the pods.
   std::vector<std::string> links() const;
   size_t waiting() const { return waiting_.size(); }

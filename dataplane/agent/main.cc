@@ -15,6 +15,7 @@ struct Given {
   AgentOptions options;
   std::vector<std::string> service_cidrs, external_ip_cidrs;
   std::string mtu = "auto";
+  std::string overlay = "vxlan";
   uint32_t verify_ms = 60'000;
   bool no_masquerade = false;
   bool cleanup = false;
@@ -39,6 +40,9 @@ void declare(Flags& flags, Given& given) {
   flags.add("--external-ip-cidr", given.external_ip_cidrs,
             "range of allowed spec.externalIPs; may be repeated");
   flags.add("--tunnel-port", options.tunnel_port, "UDP port of VXLAN");
+  flags.add("--overlay", given.overlay,
+            "how pods of other nodes are reached: vxlan, auto (directly where the node is on the uplink's "
+            "segment) or direct; the same on every node");
   flags.add("--mtu", given.mtu, "largest packet of a pod, bytes, or auto (the uplink's less 50)");
   flags.add("--no-masquerade", given.no_masquerade, "pods reach the world with their own addresses");
   flags.add("--verify-ms", given.verify_ms,
@@ -66,12 +70,20 @@ Result<uint16_t> parse_mtu(const std::string& text) {
   return static_cast<uint16_t>(value);
 }
 
+Result<Overlay> parse_overlay(const std::string& text) {
+  if (text == "vxlan") return Overlay::Vxlan;
+  if (text == "auto") return Overlay::Auto;
+  if (text == "direct") return Overlay::Direct;
+  return fail("--overlay {}: expected vxlan, auto or direct", text);
+}
+
 Result<AgentOptions> checked(Given given) {
   AgentOptions& options = given.options;
   if (options.node_name.empty() && !given.cleanup) return fail("--node-name is required");
   options.service_cidrs = TRY(cidrs(given.service_cidrs, "--service-cidr"));
   options.external_ip_cidrs = TRY(cidrs(given.external_ip_cidrs, "--external-ip-cidr"));
   options.mtu = TRY(parse_mtu(given.mtu));
+  options.overlay = TRY(parse_overlay(given.overlay));
   options.masquerade = !given.no_masquerade;
   if (given.verify_ms < 100) return fail("--verify-ms {}: at least 100", given.verify_ms);
   options.verify_ms = given.verify_ms;

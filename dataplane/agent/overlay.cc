@@ -4,6 +4,7 @@
 
 #include "base/netns.h"
 #include "dataplane/agent/pod_link.h"
+#include "dataplane/intent/nodes.h"
 
 namespace thalweg::dataplane {
 namespace {
@@ -11,13 +12,6 @@ namespace {
 Result<> sysctl_of(const char* family, const std::string& link, const char* name, const char* value) {
   return context(set_sysctl(fmt::format("net/{}/conf/{}/{}", family, link, name), value), "{} of {}", name,
                  link);
-}
-
-// The gateway every route on the leg names; its MAC is the other end's, so no ARP and no ND.
-Result<> set_gateway_neighbours(nl::Socket& socket, const HostLeg& leg) {
-  for (const Ip& gateway : {kPodGateway4, kPodGateway6})
-    TRY(nl::set_neighbour(socket, {.ip = gateway, .link = leg.host.index, .mac = leg.net.mac}));
-  return {};
 }
 
 Result<> create_leg(nl::Socket& socket, const std::string& node_name, uint32_t mtu) {
@@ -52,11 +46,6 @@ bool covers_a_node(const Cidr& cidr, const kube::Store<kube::Node>& nodes) {
   });
 }
 
-bool same_way(const nl::Route& a, const nl::Route& b) {
-  return a.to == b.to && a.link == b.link && a.gateway == b.gateway && a.source == b.source &&
-         a.blackhole == b.blackhole;
-}
-
 }  // namespace
 
 Result<nl::Link> find_uplink(nl::Socket& socket, const std::string& name, const std::vector<Ip>& addresses) {
@@ -67,9 +56,9 @@ Result<nl::Link> find_uplink(nl::Socket& socket, const std::string& name, const 
   return fail("no interface has an InternalIP of this node's Node object: give --uplink");
 }
 
-uint16_t inner_mtu(uint32_t uplink_mtu) {
+uint16_t inner_mtu(uint32_t uplink_mtu, uint32_t tunnel_bytes) {
   return static_cast<uint16_t>(
-      std::clamp<uint32_t>(uplink_mtu - std::min(uplink_mtu, kTunnelBytes), 576, 65'535));
+      std::clamp<uint32_t>(uplink_mtu - std::min(uplink_mtu, tunnel_bytes), 576, 65'535));
 }
 
 Result<HostLeg> ensure_host_leg(nl::Socket& socket, const std::string& node_name, uint32_t mtu) {
@@ -83,11 +72,15 @@ Result<HostLeg> ensure_host_leg(nl::Socket& socket, const std::string& node_name
     if (!end.up) TRY(nl::set_up(socket, end.index));
   }
   TRY(set_leg_sysctls());
-  TRY(set_gateway_neighbours(socket, leg));
   return leg;
 }
 
-Result<> set_forwarding(const std::string& uplink) {
+Result<> set_forwarding(const std::string& uplink, bool direct) {
+  const auto strict = [](const std::string& link) {
+    const auto filter = get_sysctl(fmt::format("net/ipv4/conf/{}/rp_filter", link));
+    return filter && *filter == "1";
+  };
+  if (direct && (strict(uplink) || strict("all"))) TRY(sysctl_of("ipv4", uplink, "rp_filter", "2"));
   const std::string key = fmt::format("net/ipv6/conf/{}/accept_ra", uplink);
   if (const auto accept_ra = get_sysctl(key); accept_ra && *accept_ra == "1") TRY(set_sysctl(key, "2"));
   TRY(set_sysctl("net/ipv4/ip_forward", "1"));
@@ -96,53 +89,56 @@ Result<> set_forwarding(const std::string& uplink) {
   return {};
 }
 
-HostRoutes desired_routes(const kube::Store<kube::Node>& nodes, const std::string& node_name,
-                          const std::vector<Cidr>& service_cidrs, uint32_t leg) {
+HostRoutes desired_routes(const kube::Store<kube::Node>& nodes, const Config& config) {
   HostRoutes desired;
-  const auto self = nodes.find({"", node_name});
-  const auto add = [&](const Cidr& cidr, const std::string& whose) {
+  const auto self = nodes.find({"", config.node_name});
+  const auto add = [&](const Cidr& cidr, const std::string& whose, const Ip& direct) {
     const Ip source = self == nodes.end() ? Ip() : address_of(*self->second, cidr.is_v4());
     if (source.is_none()) return;  // the host has no address to speak from in this family
     if (covers_a_node(cidr, nodes)) {
       desired.refused.push_back(fmt::format("{} of {} covers a node's own address", cidr.str(), whose));
       return;
     }
+    const bool by_leg = direct.is_none();
     desired.routes.push_back({.to = cidr,
-                              .link = leg,
-                              .gateway = cidr.is_v4() ? kPodGateway4 : kPodGateway6,
+                              .link = by_leg ? config.host_ifindex : config.uplink_ifindex,
+                              .gateway = !by_leg        ? direct
+                                         : cidr.is_v4() ? kPodGateway4
+                                                        : kPodGateway6,
                               .source = source,
-                              .onlink = true});
+                              .onlink = true,
+                              .mtu = by_leg ? 0u : config.mtu});  // the uplink carries more than a pod takes
   };
-  for (const Cidr& cidr : service_cidrs) add(cidr, "--service-cidr");
+  for (const Cidr& cidr : config.service_cidrs) add(cidr, "--service-cidr", {});
   for (const auto& [key, node] : nodes)
-    if (key.name != node_name)
-      for (const Cidr& cidr : node->pod_cidrs) add(cidr, "Node " + key.name);
+    if (key.name != config.node_name)
+      for (const Cidr& cidr : node->pod_cidrs)
+        add(cidr, "Node " + key.name, direct_next_hop(config, *node, cidr.is_v4()));
   return desired;
 }
 
-Result<> sync_routes(nl::Socket& socket, uint32_t leg, const std::vector<nl::Route>& desired) {
-  std::vector<nl::Route> stale;
-  std::vector<Cidr> standing;
-  for (const nl::Route& route : TRY(nl::routes(socket))) {
-    if (route.link != leg || route.protocol != nl::kProtocolThalweg) continue;
-    const bool wanted = std::any_of(desired.begin(), desired.end(),
-                                    [&](const nl::Route& one) { return same_way(one, route); });
-    if (wanted)
-      standing.push_back(route.to);
-    else
-      stale.push_back(route);
-  }
-  for (const nl::Route& route : desired)
-    if (std::find(standing.begin(), standing.end(), route.to) == standing.end())
-      TRY(context(nl::set_route(socket, route), "route {}", route.to.str()));
-  for (const nl::Route& route : stale) {
-    const bool replaced =
-        std::any_of(desired.begin(), desired.end(), [&](const nl::Route& one) { return one.to == route.to; });
-    if (!replaced) TRY(context(nl::delete_route(socket, route), "route {}", route.to.str()));
-  }
-  return {};
+std::vector<nl::Neighbour> leg_neighbours(const HostLeg& leg) {
+  std::vector<nl::Neighbour> both;
+  for (const Ip& gateway : {kPodGateway4, kPodGateway6})
+    both.push_back({.ip = gateway, .link = leg.host.index, .mac = leg.net.mac});
+  return both;
 }
 
-Result<> remove_overlay(nl::Socket& socket) { return nl::delete_link(socket, kHostLink); }
+Result<std::vector<Cidr>> segment_of(nl::Socket& socket, uint32_t uplink) {
+  std::vector<Cidr> prefixes;
+  const Cidr link_local = *Cidr::parse("fe80::/10");
+  for (const nl::Address& address : TRY(nl::addresses(socket, uplink)))
+    if (address.length < 128 && !link_local.contains(address.ip))
+      prefixes.emplace_back(address.ip, address.length);
+  std::sort(prefixes.begin(), prefixes.end());
+  return prefixes;
+}
+
+Result<> remove_overlay(nl::Socket& socket) {
+  TRY(nl::delete_link(socket, kHostLink));
+  for (const nl::Route& route : TRY(nl::routes(socket)))
+    if (route.protocol == nl::kProtocolThalweg) TRY(nl::delete_route(socket, route));
+  return {};
+}
 
 }  // namespace thalweg::dataplane

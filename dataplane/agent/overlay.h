@@ -7,6 +7,7 @@
 
 #include "base/link.h"
 #include "base/netlink.h"
+#include "dataplane/intent/compile.h"
 #include "kube/cluster.h"
 
 namespace thalweg::dataplane {
@@ -21,7 +22,7 @@ inline constexpr uint32_t kTunnelBytes = 50;
 Result<nl::Link> find_uplink(nl::Socket& socket, const std::string& name, const std::vector<Ip>& addresses);
 
 // Largest inner packet over this uplink, bytes, at most 65535.
-uint16_t inner_mtu(uint32_t uplink_mtu);
+uint16_t inner_mtu(uint32_t uplink_mtu, uint32_t tunnel_bytes = kTunnelBytes);
 
 struct HostLeg {
   nl::Link host;
@@ -31,22 +32,26 @@ struct HostLeg {
 Result<HostLeg> ensure_host_leg(nl::Socket& socket, const std::string& node_name, uint32_t mtu);
 
 // Forwarding on, and what the host's leg needs; an uplink that learns routes from router advertisements goes
-// on doing so although it forwards now.
-Result<> set_forwarding(const std::string& uplink);
+// on doing so although it forwards now. With direct routes its reverse-path filter is loose: a service's
+// answer comes in there, but would be sent by the leg.
+Result<> set_forwarding(const std::string& uplink, bool direct);
 
-// What the host's routes should be. Nodes' ranges that would cover a node's own address are left out and
-// named in refused: a Node object must not take the host off its network.
+// What the host's routes should be: services by the leg, other nodes' pods as the tables send them, by the
+// leg (tunnel) or by the node itself (direct). Nodes' ranges that would cover a node's own address are left
+// out and named in refused: a Node object must not take the host off its network.
 struct HostRoutes {
   std::vector<nl::Route> routes;
   std::vector<std::string> refused;
 };
-HostRoutes desired_routes(const kube::Store<kube::Node>& nodes, const std::string& node_name,
-                          const std::vector<Cidr>& service_cidrs, uint32_t leg);
+HostRoutes desired_routes(const kube::Store<kube::Node>& nodes, const Config& config);
 
-// Makes the leg's routes so, and removes those of ours that are no longer wanted.
-Result<> sync_routes(nl::Socket& socket, uint32_t leg, const std::vector<nl::Route>& desired);
+// The gateway every route on the leg names; its MAC is the other end's, so no ARP and no ND.
+std::vector<nl::Neighbour> leg_neighbours(const HostLeg& leg);
 
-// For --cleanup: the leg goes, and with it its routes.
+// The prefixes whose addresses are neighbours on the uplink: those of its own addresses.
+Result<std::vector<Cidr>> segment_of(nl::Socket& socket, uint32_t uplink);
+
+// For --cleanup: the leg and every route of ours go.
 Result<> remove_overlay(nl::Socket& socket);
 
 }  // namespace thalweg::dataplane

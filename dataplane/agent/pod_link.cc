@@ -201,6 +201,27 @@ Result<PodLink> wire(const PodLinkSpec& spec) {
   return context(std::move(made), "wire {}", spec.host_name);
 }
 
+void add_host_side(const PodLinkSpec& spec, uint32_t host_ifindex, HostState& state) {
+  const Side side = host_side(spec, host_ifindex);
+  state.links.push_back({host_ifindex, spec.mtu});
+  state.routes.insert(state.routes.end(), side.routes.begin(), side.routes.end());
+  state.neighbours.insert(state.neighbours.end(), side.neighbours.begin(), side.neighbours.end());
+}
+
+Result<bool> repair_pod_side(const PodLinkSpec& spec) {
+  TRY(check_spec(spec));
+  const Netns netns = TRY(Netns::open(spec.netns_path));
+  auto socket = TRY(nl::Socket::open_in(netns));
+  const nl::Link link = TRY(nl::link_by_name(socket, spec.ifname));
+  const bool amiss = !link.up || link.mtu != spec.mtu;
+  if (link.mtu != spec.mtu) TRY(nl::set_mtu(socket, link.index, spec.mtu));
+  if (!link.up) TRY(nl::set_up(socket, link.index));
+  const Side side = pod_side(spec, link.index);
+  if (!amiss && check_side(socket, side, link.index)) return false;
+  TRY(apply(socket, side));
+  return true;
+}
+
 Result<> unwire(const std::string& host_name) {
   auto host = TRY(nl::Socket::open());
   return nl::delete_link(host, host_name);

@@ -10,6 +10,7 @@
 #include "base/ip.h"
 #include "base/link.h"
 #include "base/result.h"
+#include "dataplane/agent/host_state.h"
 
 namespace thalweg::dataplane {
 
@@ -39,6 +40,12 @@ Result<PodLink> wire(const PodLinkSpec& spec);
 
 // The pod's end, its addresses and routes, and the host's routes go with it. Absent is no error.
 Result<> unwire(const std::string& host_name);
+
+// What the host's side of a standing link must hold.
+void add_host_side(const PodLinkSpec& spec, uint32_t host_ifindex, HostState& state);
+
+// The pod's side as described again; true: something was amiss. The link itself must stand.
+Result<bool> repair_pod_side(const PodLinkSpec& spec);
 
 // The link as it is, or what is not as described.
 Result<PodLink> check(const PodLinkSpec& spec);

@@ -205,6 +205,14 @@ void collect_metrics(metrics::Registry& registry, const AgentView& view) {
     registry.counter("thalweg_drift_repaired_total", "Rows found other than last written", labels)
         .raise_to(stats.drift_repaired[id]);
   });
+  for (const auto& [what, count] : {std::pair("link", view.repairs.links),
+                                    {"route", view.repairs.routes},
+                                    {"neighbour", view.repairs.neighbours},
+                                    {"hook", view.repairs.hooks}})
+    registry
+        .counter("thalweg_host_repaired_total",
+                 "What this node's namespace had lost or had too much, put right", {{"what", what}})
+        .raise_to(count);
   registry.gauge("thalweg_flows", "Flows met by the last sweep").set(view.flows.flows);
   const std::string help = "Flows removed by the sweep";
   registry.counter("thalweg_flows_swept_total", help, {{"why", "expired"}}).raise_to(view.flows.expired);

@@ -8,6 +8,7 @@
 #include "dataplane/agent/attachments.h"
 #include "dataplane/agent/conntrack.h"
 #include "dataplane/agent/forwarding.h"
+#include "dataplane/agent/host_state.h"
 #include "dataplane/agent/options.h"
 #include "dataplane/ebpf/features.h"
 #include "kube/cluster.h"
@@ -23,6 +24,7 @@ struct AgentView {
   const kube::Cluster& cluster;
   kube::SourceStatus source;
   SweepStats flows;
+  Repairs repairs;
   std::string why_not_ready;  // empty: everything is in place
   bool booted_from_saved = false;
   std::vector<std::string> complaints;

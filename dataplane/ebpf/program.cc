@@ -257,6 +257,7 @@ Result<> Programs::hook(const Program& program, int target, const std::string& p
   const Fd link(
       bpf_link_create(program.fd.get(), target, static_cast<bpf_attach_type>(program.attach_type), nullptr));
   if (!link) return fail_errno(errno, "attach");
+  ++links_made_;
   return pin(link.get(), path);
 }
 

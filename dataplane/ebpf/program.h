@@ -56,6 +56,8 @@ class Programs {
   // Every socket hook, to the cgroup2 folder.
   Result<> attach_cgroup(const std::string& folder);
 
+  // Links made because none was pinned, or it hung nowhere any more.
+  uint64_t links_made() const { return links_made_; }
   bool has(const std::string& program) const { return programs_.contains(program); }
   // What is pinned now.
   std::vector<Hook> attached() const;
@@ -84,6 +86,7 @@ class Programs {
   ByName programs_;
   std::optional<Gate> gate_;
   bool adopted_ = false;
+  uint64_t links_made_ = 0;
 };
 
 // Removes every pin under bpf_dir: links (so nothing is hooked any more), programs, tables.

@@ -176,7 +176,7 @@ void Compiler::Impl::compile_node(const ObjectKey& key, Touched& touched) {
   if (key.name == config.node_name)
     out = node_fragment(config, own_node());
   else if (found != objects.nodes.end())
-    out = peer_fragment(*found->second);
+    out = peer_fragment(config, *found->second);
   sum.set({Kind::Node, key}, std::move(out), touched);
 }
 

@@ -18,6 +18,14 @@ namespace thalweg::dataplane {
 
 using Mac = std::array<uint8_t, 6>;
 
+// How packets reach pods of another node. Direct: the node is a neighbour on the uplink's segment, and the
+// underlay passes pods' addresses.
+enum class Overlay : uint8_t {
+  Vxlan,   // always the tunnel
+  Auto,    // direct where the node is on the segment
+  Direct,  // direct or not at all
+};
+
 // What the node is told by its flags and finds in its kernel.
 struct Config {
   std::string node_name;
@@ -29,6 +37,8 @@ struct Config {
   uint16_t tunnel_port = 4789;
   uint16_t mtu = 1450;  // largest inner packet, bytes
   uint32_t vni = 1;
+  Overlay overlay = Overlay::Vxlan;
+  std::vector<Cidr> segment;  // prefixes whose addresses are neighbours on the uplink
   bool masquerade = true;
   // Above what Linux gives its own sockets (net.ipv4.ip_local_port_range ends at 60999): the same 5-tuple
   // cannot be both.

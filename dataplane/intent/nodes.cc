@@ -40,6 +40,11 @@ Claim node_row(const Config& config, const std::vector<Ip>& addresses) {
   return claim_row(TABLE_node, __u32{0}, value);
 }
 
+bool is_neighbour(const Config& config, const Ip& ip) {
+  return config.overlay != Overlay::Vxlan &&
+         std::ranges::any_of(config.segment, [&](const Cidr& prefix) { return prefix.contains(ip); });
+}
+
 }  // namespace
 
 std::vector<Ip> own_addresses(const Config& config, const kube::Node* own) {
@@ -64,16 +69,31 @@ Fragment node_fragment(const Config& config, const kube::Node* own) {
   return out;
 }
 
-Fragment peer_fragment(const kube::Node& node) {
+Ip direct_next_hop(const Config& config, const kube::Node& node, bool v4) {
+  const auto found = std::ranges::find_if(
+      node.addresses, [&](const Ip& ip) { return ip.is_v4() == v4 && is_neighbour(config, ip); });
+  return found == node.addresses.end() ? Ip() : *found;
+}
+
+Fragment peer_fragment(const Config& config, const kube::Node& node) {
   Fragment out;
-  const Ip peer = first_of_family(node.addresses, true);
-  if (peer.is_none()) {
-    out.complaints.push_back("no IPv4 InternalIP; the tunnel cannot reach it");
-    return out;
-  }
-  for (const auto& cidr : node.pod_cidrs) out.claims.push_back(route_claim(cidr, ROUTE_TUNNEL, kPeer, peer));
+  const Ip tunnel = config.overlay == Overlay::Direct ? Ip() : first_of_family(node.addresses, true);
+  bool reached = !node.addresses.empty();
+  const auto claim = [&](const Cidr& to, const Ip& direct, uint32_t flags) {
+    if (!direct.is_none())
+      out.claims.push_back(route_claim(to, ROUTE_DIRECT, kPeer, direct, flags));
+    else if (!tunnel.is_none())
+      out.claims.push_back(route_claim(to, ROUTE_TUNNEL, kPeer, tunnel, flags));
+    else
+      reached = false;
+  };
+  for (const auto& cidr : node.pod_cidrs) claim(cidr, direct_next_hop(config, node, cidr.is_v4()), 0);
   for (const auto& ip : node.addresses)
-    out.claims.push_back(route_claim(Cidr::host(ip), ROUTE_TUNNEL, kPeer, peer, ROUTE_NODE_ADDRESS));
+    claim(Cidr::host(ip), is_neighbour(config, ip) ? ip : Ip(), ROUTE_NODE_ADDRESS);
+  if (!reached)
+    out.complaints.push_back(config.overlay == Overlay::Direct
+                                 ? "not on the uplink's segment; --overlay direct knows no other way to it"
+                                 : "no IPv4 InternalIP; the tunnel cannot reach it");
   return out;
 }
 

@@ -9,8 +9,10 @@ namespace thalweg::dataplane {
 
 // own: this node's object, or nullptr while it is unknown.
 Fragment node_fragment(const Config& config, const kube::Node* own);
-// Routes to another node's pods and addresses, through the tunnel.
-Fragment peer_fragment(const kube::Node& node);
+// Routes to another node's pods and addresses.
+Fragment peer_fragment(const Config& config, const kube::Node& node);
+// The node's address of the family that is a neighbour here; none: its pods are reached by tunnel.
+Ip direct_next_hop(const Config& config, const kube::Node& node, bool v4);
 Fragment endpoint_fragment(const LocalPod& link, uint32_t rule_set);
 
 // This node's addresses, as configured or else as its object says.

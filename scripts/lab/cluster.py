@@ -39,6 +39,7 @@ class Cluster:
         self.manifests = f"{self.folder}/manifests"
         self.say = say
         self.agents = {}
+        self.agent_flags = []
         self.addresses = {}  # pod → its addresses, as CNI ADD answered
         self.add_ms = []     # how long each CNI ADD took
 
@@ -132,6 +133,7 @@ class Cluster:
                    "--run-dir", self.run_dir(node), "--state-dir", f"{self.folder}/{node}/state",
                    "--bpf-dir", f"{self.folder}/bpf/{node}", "--uplink", "eth0",
                    "--cgroup", os.path.join(cgroup2_root(), self.lab.prefix, node)]
+        command += self.agent_flags
         for cidr in SERVICE_CIDRS:
             command += ["--service-cidr", cidr]
         # The agent's own cgroup stands outside the one it attaches its socket hooks to, as kubelet's services do.

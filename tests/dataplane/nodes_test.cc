@@ -72,6 +72,46 @@ TEST(NodesTest, ANodeTheTunnelCannotReachIsComplainedOf) {
   EXPECT_FALSE(compiler.intent().routes.contains(to_prefix(cidr("10.2.0.0/24"))));
 }
 
+TEST(NodesTest, ANeighbourIsReachedDirectlyInTheFamiliesOfTheSegment) {
+  auto config = here();
+  config.overlay = Overlay::Auto;
+  config.segment = {cidr("192.0.2.0/24")};
+  const auto intent = compile_from_scratch(
+      config,
+      cluster(node("n1", {"10.1.0.0/24"}, {"192.0.2.1"}),
+              node("near", {"10.2.0.0/24", "2001:db8:2::/64"}, {"198.51.100.2", "192.0.2.2", "2001:db8::2"}),
+              node("far", {"10.3.0.0/24"}, {"198.51.100.3"})),
+      {});
+  EXPECT_EQ(route_to(intent, "10.2.0.0/24").kind, ROUTE_DIRECT);
+  EXPECT_EQ(to_ip(route_to(intent, "10.2.0.0/24").peer), ip("192.0.2.2"));
+  EXPECT_EQ(route_to(intent, "2001:db8:2::/64").kind, ROUTE_TUNNEL)
+      << "no IPv6 neighbour: by tunnel over IPv4";
+  EXPECT_EQ(route_to(intent, "192.0.2.2/32").kind, ROUTE_DIRECT);
+  EXPECT_EQ(route_to(intent, "192.0.2.2/32").flags, ROUTE_NODE_ADDRESS);
+  EXPECT_EQ(route_to(intent, "198.51.100.2/32").kind, ROUTE_TUNNEL);
+  EXPECT_EQ(route_to(intent, "10.3.0.0/24").kind, ROUTE_TUNNEL);
+
+  config.overlay = Overlay::Vxlan;
+  EXPECT_EQ(route_to(compile_from_scratch(config, cluster(node("near", {"10.2.0.0/24"}, {"192.0.2.2"})), {}),
+                     "10.2.0.0/24")
+                .kind,
+            ROUTE_TUNNEL);
+}
+
+TEST(NodesTest, WithoutATunnelANodeElsewhereIsComplainedOf) {
+  auto config = here();
+  config.overlay = Overlay::Direct;
+  config.segment = {cidr("192.0.2.0/24")};
+  const auto objects = cluster(node("far", {"10.3.0.0/24"}, {"198.51.100.3"}));
+  Compiler compiler(config);
+  compiler.update(objects, kube::refs(objects));
+  compiler.compile();
+  ASSERT_EQ(compiler.complaints().size(), 1u);
+  EXPECT_EQ(compiler.complaints()[0].object, "Node far");
+  EXPECT_TRUE(compiler.intent().routes.find(to_prefix(cidr("10.3.0.0/24"))) ==
+              compiler.intent().routes.end());
+}
+
 TEST(NodesTest, APodCidrOfTwoNodesIsThisNodesOwnThenTheSmallerNames) {
   auto objects =
       cluster(node("n3", {"10.1.0.0/24", "10.9.0.0/24"}, {"192.0.2.3"}),
