@@ -22,6 +22,7 @@ POD, POD6 = "10.244.1.5", "fd00:10:244:1::5"
 VIP, VIP6 = "203.0.113.80", "2001:db8:ffff::80"
 INNER_EDGE_MAC, INNER_NODE_MAC = "02:54:57:00:00:01", "02:54:57:00:00:02"  # what stage 7 writes inside
 TRANSFER_BYTES = 5_000_000
+REFUSED = 7  # curl: the connection was refused
 
 
 def service_yaml(port):
@@ -145,13 +146,13 @@ class EdgeLab:
             done = self.lab.call(["ping", "-n", "-c", "1", "-W", "5", address], ns="client")
             self.check(f"echo of {address}", done.returncode == 0, done.stdout)
         self.check("the echoes were answered by the edge itself", status()["worker"]["echoAnswers"] >= 4)
-        self.check("another port does not answer", self.curl(f"http://{VIP}:81/file", "1").returncode == 28)
+        self.check("another port refuses", self.curl(f"http://{VIP}:81/file", "5").returncode == REFUSED)
         self.check("and is counted", status()["drops"].get("NO_SERVICE_PORT", 0) > 0)
         self.check("metrics", "thalweg_edge_received_packets_total" in self.get("metrics"))
         self.check("tables", len(json.loads(self.get("v1/tables"))["tables"]["backends"]) == 2)
         self.write("service.yaml", service_yaml(81))
         wait_for("the changed service", lambda: self.curl(f"http://{VIP}:81/file", "2").returncode == 0)
-        self.check("a changed service is followed", self.curl(f"http://{VIP}/file", "1").returncode == 28)
+        self.check("a changed service is followed", self.curl(f"http://{VIP}/file", "5").returncode == REFUSED)
         self.write("broken.yaml", "kind: [")
         self.check("a broken manifest disturbs nothing", self.curl(f"http://{VIP}:81/file").returncode == 0)
         self.lab.stop(self.edge)
