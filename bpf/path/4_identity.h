@@ -27,8 +27,7 @@ static __always_inline __u32 identity_of(struct pkt* p, const struct addr* addre
   return block ? *block : IDENTITY_NONE;
 }
 
-static __always_inline void take_rule_set(struct pkt* p, int direction, const struct addr* address) {
-  const struct endpoint* endpoint = lookup(p, endpoints, address);
+static __always_inline void take_rule_set(struct pkt* p, int direction, const struct endpoint* endpoint) {
   p->rule_sets[direction] = endpoint ? endpoint->rule_set : 0;
   p->epochs[direction] = p->rule_sets[direction] ? epoch_of(p, p->rule_sets[direction]) : 0;
 }
@@ -43,8 +42,7 @@ static __always_inline const struct addr* wanted(const struct pkt* p) {
 }
 
 /* A pod may send only from its own addresses. */
-static __always_inline _Bool owns_source(struct pkt* p) {
-  const struct endpoint* endpoint = lookup(p, endpoints, &p->now.source);
+static __always_inline _Bool owns_source(const struct pkt* p, const struct endpoint* endpoint) {
   return endpoint && endpoint->ifindex == p->ifindex && same_mac(endpoint->mac, p->source_mac);
 }
 
@@ -58,8 +56,8 @@ static __always_inline _Bool came_the_right_way(struct pkt* p) {
   return kind == ROUTE_WORLD || kind == ROUTE_DIRECT;
 }
 
-static __always_inline enum verdict check_source(struct pkt* p) {
-  if (p->origin == FROM_POD && !owns_source(p)) return drop(p, DROP_SPOOFED_SOURCE);
+static __always_inline enum verdict check_source(struct pkt* p, const struct endpoint* source) {
+  if (p->origin == FROM_POD && !owns_source(p, source)) return drop(p, DROP_SPOOFED_SOURCE);
   if (p->origin == FROM_UPLINK && !came_the_right_way(p)) return drop(p, DROP_UNKNOWN_TUNNEL_PEER);
   return CONTINUE;
 }
@@ -99,12 +97,11 @@ static __always_inline enum verdict to_world(struct pkt* p, const struct node* n
   return CONTINUE;
 }
 
-static __always_inline enum verdict find_hop(struct pkt* p) {
+static __always_inline enum verdict find_hop(struct pkt* p, const struct endpoint* destination) {
   const __u32 zero = 0;
   const struct node* node = lookup(p, node, &zero);
   if (!node) return drop(p, DROP_NOT_CONFIGURED);
-  const struct endpoint* endpoint = lookup(p, endpoints, &p->to.destination);
-  if (endpoint) return to_endpoint(p, endpoint);
+  if (destination) return to_endpoint(p, destination);
   const struct route* route = route_to(p, &p->to.destination);
   switch (kind_of(route)) {
     case ROUTE_HOST: return to_host(p, node);
@@ -124,14 +121,16 @@ static __always_inline _Bool is_hosts_own(const struct pkt* p) {
 
 proved_alone enum verdict identity(struct pkt* p) {
   if (!p) return DROP;
-  const enum verdict found = find_hop(p);
+  const struct endpoint* source = lookup(p, endpoints, &p->now.source);
+  const struct endpoint* destination = lookup(p, endpoints, &p->to.destination);
+  const enum verdict found = find_hop(p, destination);
   if (is_hosts_own(p)) return PASS;
   const __u8 reason = p->reason;
-  const enum verdict belongs = check_source(p);
+  const enum verdict belongs = check_source(p, source);
   if (belongs) return belongs;
   if (found) return drop(p, reason);
-  take_rule_set(p, 0, opener(p));
-  take_rule_set(p, 1, wanted(p));
+  take_rule_set(p, p->reply, source);
+  take_rule_set(p, !p->reply, destination);
   p->identities[0] = identity_of(p, opener(p));
   p->identities[1] = identity_of(p, wanted(p));
   return CONTINUE;

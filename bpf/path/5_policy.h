@@ -33,15 +33,18 @@ static __always_inline _Bool allows(struct pkt* p, __u32 rule_set, __u8 directio
 }
 
 /* "Traffic to and from the node where a Pod is running is always allowed." */
-static __always_inline _Bool is_this_node(struct pkt* p, const struct addr* address) {
-  return kind_of(route_to(p, address)) == ROUTE_HOST;
+static __always_inline _Bool is_with_this_node(struct pkt* p) {
+  if (p->hop.kind == HOP_HOST) return 1;
+  const _Bool from_host =
+      p->origin == FROM_HOST || p->origin == TO_POD; /* from anywhere else it was spoofed */
+  return from_host && kind_of(route_to(p, &p->now.source)) == ROUTE_HOST;
 }
 
 proved_alone enum verdict policy(struct pkt* p) {
   if (!p) return DROP;
   if (!p->rule_sets[0] && !p->rule_sets[1]) return CONTINUE;
   if (same_addr(opener(p), wanted(p))) return CONTINUE; /* "A Pod cannot block access to itself." */
-  if (is_this_node(p, opener(p)) || is_this_node(p, wanted(p))) return CONTINUE;
+  if (is_with_this_node(p)) return CONTINUE;
   if (!allows(p, p->rule_sets[0], EGRESS, p->identities[1])) return drop(p, DROP_POLICY_EGRESS);
   if (!allows(p, p->rule_sets[1], INGRESS, p->identities[0])) return drop(p, DROP_POLICY_INGRESS);
   return CONTINUE;

@@ -59,14 +59,15 @@ proved_alone enum verdict find_sender(struct pkt* p) {
   if (!p) return DROP;
   if (is_confined(&p->now.source) || is_confined(&p->now.destination)) return DROP;
   const __u8 reason = p->reason;
-  const enum verdict belongs = check_source(p);
+  const enum verdict belongs = check_source(p, lookup(p, endpoints, &p->now.source));
   p->reason = reason;
   if (belongs || !is_within_rate(p)) return DROP;
   const __u32 zero = 0;
   const struct node* node = lookup(p, node, &zero);
   if (!node) return DROP;
   p->to = reversed(&p->now);
-  const enum verdict found = is_from_outside(p) ? to_world(p, node) : find_hop(p);
+  const enum verdict found =
+      is_from_outside(p) ? to_world(p, node) : find_hop(p, lookup(p, endpoints, &p->to.destination));
   p->reason = reason;
   return found;
 }

@@ -307,6 +307,9 @@ void policies(std::vector<Case>& out) {
                  isolated,
                  {{TO_POD, Frame{.from = kThis, .to = kNeighbour}.bytes(), pass()}}});
   const Frame stranger{.from = kWorld, .to = kNeighbour};
+  out.push_back({"what the node's stack forwards to an isolated pod is not the node's own",
+                 isolated,
+                 {{TO_POD, stranger.bytes(), dropped(DROP_POLICY_INGRESS)}}});
   out.push_back({"the world to an isolated pod, by ipBlock",
                  isolated + ip_block("203.0.113.0/25", 7) + allow(3, INGRESS, 7),
                  {{FROM_UPLINK, stranger.bytes(), redirected(HOP_ENDPOINT, delivered(stranger).bytes())}}});
