@@ -33,6 +33,24 @@ static __always_inline enum verdict parse_tcp(struct pkt* p) {
   return parse_ports(p, p->l4);
 }
 
+/* What an SCTP association says of its beginning and end (RFC 9260 §5.1, §9), in TCP's words. */
+static __always_inline __u8 in_words_of_tcp(__u8 chunk) {
+  switch (chunk) {
+    case SCTP_INIT: return TCP_SYN;
+    case SCTP_INIT_ACK: return TCP_SYN | TCP_ACK;
+    case SCTP_ABORT:
+    case SCTP_SHUTDOWN_COMPLETE: return TCP_RST;
+    default: return TCP_ACK;
+  }
+}
+
+static __always_inline enum verdict parse_sctp(struct pkt* p) {
+  struct sctp_header* sctp = header(p, p->l4, sizeof *sctp);
+  if (!sctp) return not_ours(p, DROP_TRUNCATED);
+  p->tcp_flags = in_words_of_tcp(sctp->chunk);
+  return parse_ports(p, p->l4);
+}
+
 /* An ICMP error belongs to the flow of the packet it quotes, and goes the way an answer to that packet would.
  * Routers speak of flows that are not theirs; a pod speaks for itself alone. */
 own_frame enum verdict parse_quoted(struct pkt* p) {
@@ -54,7 +72,7 @@ own_frame enum verdict parse_quoted(struct pkt* p) {
     p->protocol = ip->next;
     l4 = at + sizeof *ip;
   }
-  if (p->protocol != PROTO_TCP && p->protocol != PROTO_UDP) {
+  if (!has_ports(p->protocol)) {
     /* A quoted echo has its identifier where ports do not stand. */
     struct icmp_header* icmp = header(p, l4, sizeof *icmp);
     if (!icmp) return not_ours(p, DROP_TRUNCATED);
@@ -92,6 +110,7 @@ static __always_inline enum verdict parse_transport(struct pkt* p) {
   switch (p->protocol) {
     case PROTO_TCP: return parse_tcp(p);
     case PROTO_UDP: return parse_ports(p, p->l4);
+    case PROTO_SCTP: return parse_sctp(p);
     case PROTO_ICMP: return p->v4 ? parse_icmp(p) : not_ours(p, DROP_UNKNOWN_PROTOCOL);
     case PROTO_ICMPV6: return p->v4 ? not_ours(p, DROP_UNKNOWN_PROTOCOL) : parse_icmp(p);
     default: return not_ours(p, DROP_UNKNOWN_PROTOCOL);
@@ -105,6 +124,7 @@ static __always_inline enum verdict parse_ipv4(struct pkt* p) {
   if (ip->version_and_length >> 4 != 4 || length < sizeof *ip) return not_ours(p, DROP_BAD_HEADER);
   if (net16(ip->total_length) < length) return not_ours(p, DROP_BAD_HEADER);
   if (p->l3 + net16(ip->total_length) > p->length) return not_ours(p, DROP_TRUNCATED);
+  p->end = p->l3 + net16(ip->total_length);
   p->later = !!(ip->fragment & net16(0x1fff)); /* its offset */
   p->fragment = p->later || ip->fragment & net16(0x2000);
   p->fragment_id = ip->id;
@@ -129,6 +149,7 @@ static __always_inline enum verdict parse_ipv6(struct pkt* p) {
   if (!ip) return not_ours(p, DROP_TRUNCATED);
   if (*(__u8*)ip >> 4 != 6) return not_ours(p, DROP_BAD_HEADER);
   if (p->l3 + sizeof *ip + net16(ip->payload_length) > p->length) return not_ours(p, DROP_TRUNCATED);
+  p->end = p->l3 + sizeof *ip + net16(ip->payload_length);
   __u8 next = ip->next;
   __u32 at = p->l3 + sizeof *ip;
   p->v4 = 0;

@@ -19,6 +19,7 @@
 #define TIMEOUT_TCP_OPENING     (60 * SECONDS)
 #define TIMEOUT_TCP_ESTABLISHED (7440 * SECONDS)
 #define TIMEOUT_TCP_CLOSING     (30 * SECONDS)
+#define TIMEOUT_SCTP            (210 * SECONDS) /* RFC 9260 §8.3, §16: five heartbeats unanswered, and RTO.Max */
 #define TIMEOUT_UDP             (120 * SECONDS)
 #define TIMEOUT_ICMP            (60 * SECONDS)
 /* last_seen_ns is written no more often than this: a busy flow's entry would otherwise bounce between CPUs.
@@ -45,15 +46,16 @@ static __always_inline struct flow_key key_of(const struct tuple* t, __u8 protoc
 
 static __always_inline __u64 timeout_ns(const struct flow* flow, __u8 protocol) {
   if (protocol == PROTO_UDP) return TIMEOUT_UDP;
-  if (protocol != PROTO_TCP) return TIMEOUT_ICMP;
+  if (!is_connection(protocol)) return TIMEOUT_ICMP;
   if (flow->tcp & FLOW_TCP_CLOSING) return TIMEOUT_TCP_CLOSING;
-  return flow->tcp & FLOW_TCP_ANSWERED ? TIMEOUT_TCP_ESTABLISHED : TIMEOUT_TCP_OPENING;
+  if (!(flow->tcp & FLOW_TCP_ANSWERED)) return TIMEOUT_TCP_OPENING;
+  return protocol == PROTO_TCP ? TIMEOUT_TCP_ESTABLISHED : TIMEOUT_SCTP;
 }
 
 static __always_inline _Bool is_alive(const struct pkt* p, const struct flow* flow) {
   if (p->now_ns - flow->last_seen_ns > timeout_ns(flow, p->protocol)) return 0;
   /* A port used again soon: the old connection is over, so the new one may be given another backend. */
-  return !(p->protocol == PROTO_TCP && (flow->tcp & FLOW_TCP_CLOSING) &&
+  return !(is_connection(p->protocol) && (flow->tcp & FLOW_TCP_CLOSING) &&
            (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN);
 }
 
@@ -100,7 +102,7 @@ proved_alone int touch_other_half(struct pkt* p) {
 static __always_inline void touch(struct pkt* p, struct flow* flow) {
   if (p->quoted) return; /* anyone may write an ICMP error */
   p->seen = (__u8)flow->tcp;
-  if (p->protocol == PROTO_TCP) {
+  if (is_connection(p->protocol)) {
     if (p->reply) p->seen |= FLOW_TCP_ANSWERED;
     if (p->tcp_flags & (TCP_FIN | TCP_RST)) p->seen |= FLOW_TCP_CLOSING;
   }

@@ -1,5 +1,5 @@
 /* The wire formats the path reads and writes: Ethernet, IPv4 (RFC 791), IPv6 (RFC 8200), TCP (RFC 9293), UDP
- * (RFC 768), ICMP (RFC 792, RFC 4443), VXLAN (RFC 7348). Fields are in network order. */
+ * (RFC 768), SCTP (RFC 9260), ICMP (RFC 792, RFC 4443), VXLAN (RFC 7348). Fields are in network order. */
 #ifndef THALWEG_HEADERS_H
 #define THALWEG_HEADERS_H
 
@@ -71,6 +71,14 @@ struct udp_header {
   __u16 checksum;
 } on_wire;
 
+struct sctp_header {
+  __u16 source;
+  __u16 destination;
+  __u32 tag;
+  __u32 checksum; /* the least significant byte first */
+  __u8 chunk;     /* type of the first chunk */
+} on_wire;
+
 struct icmp_header {
   __u8 type;
   __u8 code;
@@ -108,6 +116,12 @@ struct tunnel_header {
 #define PROTO_DESTINATION 60
 #define PROTO_SCTP        132
 
+#define SCTP_HEADER            12 /* bytes, common to all packets */
+#define SCTP_INIT              1
+#define SCTP_INIT_ACK          2
+#define SCTP_ABORT             6
+#define SCTP_SHUTDOWN_COMPLETE 14
+
 #define ICMP_ECHO_REPLY         0
 #define ICMP_UNREACHABLE        3
 #define ICMP_PORT_UNREACHABLE   3 /* code */
@@ -123,5 +137,12 @@ struct tunnel_header {
 #define ICMPV6_LAST_ERROR       4
 #define ICMPV6_ECHO             128
 #define ICMPV6_ECHO_REPLY       129
+
+static __always_inline _Bool is_connection(__u8 protocol) {
+  return protocol == PROTO_TCP || protocol == PROTO_SCTP;
+}
+static __always_inline _Bool has_ports(__u8 protocol) {
+  return protocol == PROTO_UDP || is_connection(protocol);
+}
 
 #endif

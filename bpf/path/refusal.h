@@ -22,11 +22,10 @@ static __always_inline _Bool is_told(const struct pkt* p) {
   switch (p->reason) {
     case DROP_NO_SERVICE_PORT:
     case DROP_NO_BACKEND:
-      return p->protocol == PROTO_UDP || (p->protocol == PROTO_TCP && !(p->tcp_flags & TCP_RST));
+      return p->protocol == PROTO_UDP || (is_connection(p->protocol) && !(p->tcp_flags & TCP_RST));
     case DROP_TTL_EXPIRED:
     case DROP_TOO_BIG:
-      return p->protocol == PROTO_UDP || p->protocol == PROTO_TCP || p->protocol == PROTO_ICMP ||
-             p->protocol == PROTO_ICMPV6;
+      return has_ports(p->protocol) || p->protocol == PROTO_ICMP || p->protocol == PROTO_ICMPV6;
     default: return 0;
   }
 }
@@ -168,6 +167,11 @@ own_frame __u32 sum_of(struct pkt* p, __u32 at, __u32 bytes) {
 /* As with the reset, a device may still finish the checksum of the packet quoted. With half of what the rest
  * of it lacks, finishing changes nothing (in one's complement, to halve is to rotate). Nobody checks it. */
 static __always_inline enum verdict steady_checksum(struct pkt* p, __u32 l4, __u32 quoted_l4) {
+  if (p->protocol ==
+      PROTO_SCTP) { /* no such trick with a CRC: what is still to be finished is not answered */
+    const struct sctp_header* sctp = header(p, l4, SCTP_HEADER);
+    return sctp && sctp->checksum ? CONTINUE : DROP;
+  }
   if (p->protocol != PROTO_TCP && p->protocol != PROTO_UDP) return CONTINUE;
   struct word* field = header(p, l4 + checksum_offset(p), sizeof *field);
   if (!field) return DROP;
@@ -202,10 +206,14 @@ static __always_inline struct addr speaker(const struct pkt* p) {
   return as_router && !is_none(own) ? *own : p->to.source;
 }
 
+static __always_inline __u32 quoted_bytes(__u8 protocol) {
+  return protocol == PROTO_TCP ? sizeof(struct tcp_header) : protocol == PROTO_SCTP ? SCTP_HEADER : 8;
+}
+
 /* Quotes the IP header and as much of the next one as tells the flow: a whole TCP header, because less could
  * not be cut from a packet whose checksum a device finishes. */
 own_frame enum verdict icmp_refusal(struct pkt* p) {
-  const __u32 network = p->l4 - p->l3, transport = p->protocol == PROTO_TCP ? sizeof(struct tcp_header) : 8;
+  const __u32 network = p->l4 - p->l3, transport = quoted_bytes(p->protocol);
   const __u32 more = network + sizeof(struct icmp_header), payload = more + transport;
   const struct addr source = speaker(p);
   if (resize(p, p->l4 + transport) || push(p, more)) return DROP;

@@ -35,8 +35,9 @@ inline Frame routed(Frame frame) {
 inline Frame answer(const Frame& frame) {
   Frame back = frame;
   std::swap(back.from, back.to);
-  if (frame.protocol == kTcp || frame.protocol == kUdp) std::swap(back.from_port, back.to_port);
+  if (frame.protocol != kIcmp && frame.protocol != kIcmpv6) std::swap(back.from_port, back.to_port);
   back.tcp_flags = kSyn | kAck;
+  back.sctp_chunk = 2;  // INIT ACK
   back.icmp_type = 0;
   return back;
 }
@@ -50,5 +51,6 @@ std::vector<Case> fragment_cases();  // cases_fragments.cc
 std::vector<Case> refused_cases();   // cases_refused.cc
 std::vector<Case> service_cases();   // cases_services.cc
 std::vector<Case> edge_cases();      // cases_edges.cc
+std::vector<Case> sctp_cases();      // cases_sctp.cc
 
 }  // namespace thalweg::packet

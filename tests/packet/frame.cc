@@ -14,6 +14,16 @@ uint16_t checksum(std::string bytes) {
   return static_cast<uint16_t>(~sum);
 }
 
+// Bit by bit.
+uint32_t crc32c(const std::string& bytes) {
+  uint32_t crc = 0xffffffff;
+  for (const char byte : bytes) {
+    crc ^= static_cast<uint8_t>(byte);
+    for (int bit = 0; bit < 8; ++bit) crc = crc & 1 ? crc >> 1 ^ 0x82f63b78 : crc >> 1;
+  }
+  return ~crc;
+}
+
 namespace {
 
 std::string be16(unsigned value) { return {static_cast<char>(value >> 8), static_cast<char>(value)}; }
@@ -46,6 +56,13 @@ std::string transport(const Frame& f, const std::string& pseudo_addresses) {
     const std::string datagram = be16(f.from_port) + be16(f.to_port) +
                                  be16(static_cast<unsigned>(8 + f.payload.size())) + be16(0) + f.payload;
     return f.no_udp_checksum ? datagram : with_checksum(datagram, 6, pseudo(datagram.size()));
+  }
+  if (f.protocol == kSctp) {
+    const std::string packet = be16(f.from_port) + be16(f.to_port) + be32(f.sequence) + be32(0) +
+                               static_cast<char>(f.sctp_chunk) + '\0' +
+                               be16(static_cast<unsigned>(4 + f.payload.size())) + f.payload;
+    const uint32_t sum = f.no_sctp_checksum ? 0 : __builtin_bswap32(crc32c(packet));
+    return std::string(packet).replace(8, 4, be32(sum));
   }
   if (f.protocol != kIcmp && f.protocol != kIcmpv6) return f.payload;
   const bool v6 = f.protocol == kIcmpv6;

@@ -11,7 +11,7 @@
 
 namespace thalweg::packet {
 
-inline constexpr uint8_t kTcp = 6, kUdp = 17, kIcmp = 1, kIcmpv6 = 58;
+inline constexpr uint8_t kTcp = 6, kUdp = 17, kSctp = 132, kIcmp = 1, kIcmpv6 = 58;
 inline constexpr uint8_t kSyn = 0x02, kAck = 0x10, kFin = 0x01, kRst = 0x04;
 
 struct Frame {
@@ -21,6 +21,8 @@ struct Frame {
   uint16_t from_port = 40000;  // ICMP echo: the identifier
   uint16_t to_port = 80;
   uint8_t tcp_flags = kSyn;
+  uint8_t sctp_chunk = 1;         // type of the first: INIT
+  bool no_sctp_checksum = false;  // still to be made by a device
   uint32_t sequence = 1000, acknowledged = 2000;
   uint16_t window = 65535;
   uint8_t ttl = 64;
@@ -54,6 +56,8 @@ struct Tunnel {
 };
 
 uint16_t checksum(std::string bytes);  // RFC 1071
+
+uint32_t crc32c(const std::string& bytes);  // RFC 9260 Appendix A
 
 Bytes ip_packet(const Bytes& frame);  // a frame without its 14 bytes of Ethernet header
 

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "tests/packet/case.h"
+#include "tests/packet/frame.h"
 #include "tests/packet/kernel_engine.h"
 #include "tests/packet/native_engine.h"
 
@@ -31,6 +32,12 @@ TEST_P(PacketCase, KernelDoesTheSame) {
     }
 }
 
+// What the cases hold the path's checksums against (RFC 3720 §B.4 has the vector of zeros).
+TEST(Frames, Crc32c) {
+  EXPECT_EQ(crc32c("123456789"), 0xe3069283);
+  EXPECT_EQ(crc32c(std::string(32, '\0')), 0x8a9136aa);
+}
+
 INSTANTIATE_TEST_SUITE_P(All, PacketCase, testing::Range<size_t>(0, cases().size()));
 
 TEST(PacketCases, CoverEveryDropReason) {
@@ -50,7 +57,7 @@ TEST(PacketCases, CoverEveryDropReason) {
 TEST(Programs, StayUnderTheirCeilings) {
   const auto sizes = program_sizes();
   if (!sizes) GTEST_SKIP() << sizes.error().message;
-  constexpr uint32_t kMostInstructions = 8000;
+  constexpr uint32_t kMostInstructions = 9000;
   ASSERT_FALSE(sizes->empty());
   for (const ProgramSize& size : *sizes) {
     RecordProperty(size.name + "_instructions", static_cast<int>(size.instructions));

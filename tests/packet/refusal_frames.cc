@@ -64,7 +64,9 @@ Frame reset_of(const Frame& asked) {
 }
 
 Bytes error_about(const Frame& asked, const std::string& speaker, const IcmpError& error) {
-  const size_t network = network_bytes(asked), transport = asked.protocol == kTcp ? 20 : 8;
+  const size_t network = network_bytes(asked), transport = asked.protocol == kTcp    ? 20
+                                                           : asked.protocol == kSctp ? 12
+                                                                                     : 8;
   Bytes quoted = ip_packet(asked.bytes()).substr(0, network + transport);
   if (asked.protocol == kTcp) quoted = steady(quoted, network, 16);
   if (asked.protocol == kUdp) quoted = steady(quoted, network, 6);
