@@ -1,10 +1,12 @@
 """Live traffic through two nodes while their agents are stopped, killed, upgraded to a build with another table layout
 and downgraded again. Nothing may be lost, reset, or let in that is forbidden. CTest runs it; scripts/test --soak longer.
 
-Each cycle takes one node's agent, ends it (politely, or by SIGKILL), starts one of the two builds, often kills that at
-a random moment, too, and starts one for good. Traffic (tests/survival/traffic.cc) runs through it all."""
+Each cycle ends one node's agent (politely, or by SIGKILL), often starts one of the two builds and kills that at a random
+moment, and starts one for good: a restart, a crash, an upgrade or a downgrade, in turn. Traffic (tests/survival/traffic.cc)
+runs through it all. Before that, the same traffic meets damage made on purpose, and has to notice."""
 
 import argparse
+import collections
 import json
 import os
 import random
@@ -14,9 +16,9 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from cluster import NODES, PODS, Cluster, write  # noqa: E402
+from cluster import NODES, Cluster, write  # noqa: E402
 from demo import show_logs  # noqa: E402
-from host import LabError, cgroup2_root, wait_for  # noqa: E402
+from host import LabError, cgroup2_root, ip, wait_for  # noqa: E402
 
 PORT, NODE_PORT, VIP4, VIP6 = "7000", "30700", "10.96.0.70", "fd00:10:96::70"
 SERVERS = ("web-1", "web-2", "api-1")
@@ -76,6 +78,8 @@ class Traffic:
             line = self.running[name].stdout.readline()
             if line.strip() != "ready":
                 raise LabError(f"{name}: {line.strip() or 'did not connect'}")
+        self.start("bulk service", "client-1", "bulk", "4", VIP6, PORT)
+        self.start("bulk pod", "client-2", "bulk", "2", cluster.v4("web-1"), PORT)
         self.start("probe service", "client-1", "probe", "200", VIP4, PORT)
         self.start("probe service v6", "client-2", "probe", "200", VIP6, PORT)
         self.start("probe pod", "client-2", "probe", "200", cluster.v4("web-1"), PORT)
@@ -83,8 +87,14 @@ class Traffic:
         self.start("open service", "client-1", "open", "200", VIP4, PORT)
         # Rare: each of these holds one of 4,536 masquerade ports for two minutes.
         self.start("open nodeport", "out", "open", "10", out, NODE_PORT)
-        self.start("forbid pod", "stranger-1", "forbid", "200", cluster.v4("api-1"), PORT)
-        self.start("forbid pod same node", "client-2", "forbid", "200", cluster.v4("api-1"), PORT)
+        self.start("connect service", "client-1", "connect", "50", VIP4, PORT)
+        self.start("connect pod", "client-2", "connect", "50", cluster.v6("web-1"), PORT)
+        api4, api6 = cluster.v4("api-1"), cluster.v6("api-1")
+        self.start("forbid pod", "stranger-1", "forbid", "200", api4, PORT)
+        self.start("forbid pod same node", "client-2", "forbid", "200", api4, PORT)
+        self.start("forbid pod v6", "client-1", "forbid", "200", api6, PORT)
+        self.start("forbid outside", "out", "forbid", "200", api4, PORT)
+        self.start("forbid spoofed", "stranger-1", "forbid", "200", cluster.v4("web-2"), PORT, cluster.v4("client-1"))
 
     def start(self, name, place, *arguments):
         # Outside the pods' cgroups: the packet path itself translates, and so has state to lose.
@@ -102,13 +112,24 @@ class Traffic:
         return found
 
 
+KINDS = ("restart", "crash", "upgrade", "downgrade")
+
+
+def node_for(cluster, kind, rng):
+    """Upgrades need a node that runs this build, downgrades one that runs the next."""
+    needed = {"upgrade": "this", "downgrade": "next"}.get(kind)
+    nodes = [node for node in NODES if needed in (None, cluster.runs[node])]
+    return rng.choice(nodes) if nodes else None
+
+
 def cycle(cluster, rng, number):
-    """One node's agent goes and comes; returns what was done."""
-    node = rng.choice(list(NODES))
-    steps = [node, cluster.runs[node]]
-    how = rng.choice([signal.SIGTERM, signal.SIGKILL])
+    """One node's agent goes and comes; returns of what kind it was, and what was done."""
+    kind = KINDS[number % len(KINDS)]
+    node = node_for(cluster, kind, rng)
+    before = cluster.runs[node]
+    how = {"restart": signal.SIGTERM, "crash": signal.SIGKILL}.get(kind) or rng.choice([signal.SIGTERM, signal.SIGKILL])
     cluster.lab.stop(cluster.agents[node], how=how)
-    steps.append("stopped" if how == signal.SIGTERM else "killed")
+    steps = [f"{kind} of {node}", f"{before} {'stopped' if how == signal.SIGTERM else 'killed'}"]
     for _ in range(rng.choice([0, 0, 1, 2])):  # begun and killed, with either build
         cluster.runs[node] = rng.choice(["this", "next"])
         cluster.start_agent(node)
@@ -116,17 +137,49 @@ def cycle(cluster, rng, number):
         time.sleep(after)
         cluster.lab.stop(cluster.agents[node], how=signal.SIGKILL)
         steps.append(f"{cluster.runs[node]} killed after {after * 1000:.0f} ms")
-    cluster.runs[node] = rng.choice(["this", "next"])
+    cluster.runs[node] = {"upgrade": "next", "downgrade": "this"}.get(kind, before)
     begun = time.monotonic()
     cluster.start_agent(node)
     cluster.wait_agent(node)
     steps.append(f"{cluster.runs[node]} in sync after {(time.monotonic() - begun) * 1000:.0f} ms")
-    return f"{number:3}  " + ", ".join(steps)
+    return kind, f"{number + 1:3}  " + ", ".join(steps)
+
+
+def damage(cluster, program):
+    """The traffic, and everything it is there to notice, made on purpose; what it did not notice."""
+    traffic = Traffic(cluster, program, 10)
+    policy = f"{cluster.manifests}/policies/api.yaml"
+    os.rename(policy, f"{cluster.folder}/api.yaml")
+    wait_for("what was forbidden to come through", lambda: dropped(cluster, "n2", "POLICY_INGRESS", 0.3) == 0)
+    os.rename(f"{cluster.folder}/api.yaml", policy)
+    ip("link", "set", "p-n2", "down", ns=cluster.lab.name("lan"))
+    time.sleep(1.3)
+    ip("link", "set", "p-n2", "up", ns=cluster.lab.name("lan"))
+    time.sleep(0.5)
+    spoofed = dropped(cluster, "n1", "SPOOFED_SOURCE", 0.1)
+    wait_for("the policy to be back", lambda: dropped(cluster, "n2", "POLICY_INGRESS", 0.1) > 0)
+    web = traffic.running.pop("serve web-1")
+    cluster.lab.stop(web, how=signal.SIGKILL)
+    found = traffic.end()
+    _, good, bad = judge(found)
+    asked = {"hold pod": "resets", "bulk pod": "resent", "probe pod": "lost", "open service": "lost", "connect pod": "lost",
+             "serve api-1": "forbidden"}
+    missed = [f"{name}: {what}" for name, what in asked.items() if what not in bad.get(name, {})]
+    return missed + ([] if spoofed else ["forbid spoofed: no packet came to the path"])
+
+
+def dropped(cluster, node, reason, seconds):
+    """Packets dropped for a reason in so many seconds."""
+    def now():
+        return sum(one["packets"] for one in (cluster.status(node) or {}).get("drops", []) if one["reason"] == reason)
+    before = now()
+    time.sleep(seconds)
+    return now() - before
 
 
 def judge(found):
-    """The lines of the report, and whether all is well."""
-    lines, good = [], True
+    """The lines of the report, whether all is well, and what is not."""
+    lines, all_bad = [], {}
     for name, seen in found.items():
         bad = {key: seen.get(key) for key in ("lost", "errors", "resets", "resent", "stalled", "unanswered", "forbidden", "broken", "broke")
                if seen.get(key)}
@@ -134,9 +187,10 @@ def judge(found):
             bad["forbidden"] = f"{seen['accepted']} connections, {seen['datagrams']} datagrams"
         if not any(seen.get(key) for key in ("sent", "asked", "accepted", "datagrams")) and name != "serve api-1":
             bad["idle"] = "nothing was sent at all"
-        good = good and not bad
+        if bad:
+            all_bad[name] = bad
         lines.append(f"  {'FAIL' if bad else 'ok  '}  {name:<22} {json.dumps(seen)}")
-    return lines, good
+    return lines, not all_bad, all_bad
 
 
 def pins_left(cluster, node):
@@ -176,12 +230,19 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         cluster.up()
-        time.sleep(1)
-        traffic = Traffic(cluster, f"{options.build}/tests/traffic", options.connections)
+        program = f"{options.build}/tests/traffic"
+        ip("route", "add", f"{cluster.v4('api-1')}/32", "via", NODES["n2"][0], ns=cluster.lab.name("out"))
+        missed = damage(cluster, program)
+        traffic = Traffic(cluster, program, options.connections)
+        kinds = collections.Counter()
         for number in range(options.cycles):
-            print(cycle(cluster, rng, number + 1), flush=True)
-        found = traffic.end()
-        lines, good = judge(found)
+            kind, done = cycle(cluster, rng, number)
+            kinds[kind] += 1
+            print(done, flush=True)
+        lines, good, _ = judge(traffic.end())
+        if missed:
+            lines.append(f"  FAIL  damage made on purpose was not noticed by {', '.join(missed)}")
+            good = False
         for node in NODES:
             left = pins_left(cluster, node)
             if left:
@@ -192,6 +253,7 @@ def main():
             lines.append(f"        drops on {node} since its tables were made: {json.dumps(drops)}")
         print("\n".join(lines))
         took_over, complaints = said(cluster)
+        print("  " + ", ".join(f"{count} × {kind}" for kind, count in kinds.items()))
         print(f"  {took_over} times one layout took over from the other; {len(complaints)} warnings")
         if complaints:
             print("  FAIL  " + "\n        ".join(complaints[:10]))

@@ -4,18 +4,23 @@
 //
 //   traffic serve PORT             echoes TCP and UDP; counts what begins with 'F': forbidden
 //   traffic hold N ADDRESS PORT    N TCP connections, each asks every second and awaits the echo
-//   traffic probe RATE ADDRESS PORT   one UDP flow, RATE datagrams a second
-//   traffic open RATE ADDRESS PORT    a new UDP flow for each datagram
-//   traffic forbid RATE ADDRESS PORT  datagrams and SYNs that no policy allows
+//   traffic bulk N ADDRESS PORT    N TCP connections, each asks ten times a second with 32 KiB (segmented
+//   late) traffic probe RATE ADDRESS PORT   one UDP flow, RATE datagrams a second traffic open RATE ADDRESS
+//   PORT    a new UDP flow for each datagram traffic connect RATE ADDRESS PORT  ditto, TCP connections
+//   traffic forbid RATE ADDRESS PORT [SOURCE]  datagrams and SYNs that no policy allows, or with a source
+//   that
+//                                     is another's
 //
 // On SIGTERM a sender waits for what is on its way, and every mode prints one JSON line.
 #include <arpa/inet.h>
 #include <fcntl.h>
-#include <netinet/tcp.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
@@ -60,7 +65,13 @@ Address parse(const char* text, int port) {
   return address;
 }
 
-Fd open_socket(int family, int type) { return Fd(::socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)); }
+// With room for what comes while a busy machine lets us wait: that would be no loss of the network's.
+Fd open_socket(int family, int type) {
+  Fd fd(::socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  const int bytes = 8 << 20;
+  if (type == SOCK_DGRAM) ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes);
+  return fd;
+}
 
 class Poll {
  public:
@@ -82,10 +93,13 @@ class Poll {
   Fd fd_;
 };
 
+// What was sent again because it, or its acknowledgement, was lost; not what the other side had already: a
+// busy machine is late, and the kernel impatient (RFC 8985 §7, RFC 2883).
 uint32_t retransmits(int fd) {
   tcp_info info{};
   socklen_t size = sizeof info;
-  return ::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 ? info.tcpi_total_retrans : 0;
+  if (::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return 0;
+  return info.tcpi_total_retrans - std::min(info.tcpi_dsack_dups, info.tcpi_total_retrans);
 }
 
 // ---- serve
@@ -159,13 +173,17 @@ struct Held {
   bool connected = false, dead = false;
 };
 
-int hold(size_t count, Address to) {
-  constexpr size_t kAsk = 32;
+struct Asking {
+  size_t bytes;
+  milliseconds every;
+};
+
+int hold(size_t count, Address to, Asking asking) {
   Poll poll;
   std::vector<Held> all(count);
   uint64_t resets = 0, stalled = 0;
-  const char ask[kAsk] = {'h'};
-  char buffer[4096];
+  const std::string ask(asking.bytes, 'h');
+  char buffer[65536];
   const auto begun = Clock::now();
   size_t opened = 0, connected = 0;
   bool told = false;
@@ -191,13 +209,13 @@ int hold(size_t count, Address to) {
     const auto now = Clock::now();
     for (Held& one : all) {
       if (one.dead || !one.connected || now < one.next || stopping) continue;
-      one.next += milliseconds(1000);
+      one.next = std::max(one.next + asking.every, now - asking.every);
       if (one.asked > one.answered) {
         if (now - one.asked_at > milliseconds(5000)) ++stalled;
         continue;
       }
       one.asked_at = now;
-      if (::write(one.fd.get(), ask, kAsk) == kAsk) one.asked += kAsk;
+      if (const ssize_t n = ::write(one.fd.get(), ask.data(), ask.size()); n > 0) one.asked += n;
     }
     if (connected == count && !told) {
       told = true;
@@ -209,7 +227,7 @@ int hold(size_t count, Address to) {
   for (Held& one : all) {
     resent += one.fd ? retransmits(one.fd.get()) : 0;
     unanswered += one.asked != one.answered;
-    asked += one.asked / kAsk;
+    asked += one.asked / asking.bytes;
   }
   std::printf(
       "{\"connections\": %zu, \"asked\": %lu, \"resets\": %lu, \"stalled\": %lu, \"unanswered\": %lu, "
@@ -222,7 +240,7 @@ int hold(size_t count, Address to) {
 
 // What must come back, or must not.
 struct Sent {
-  uint64_t sent = 0, received = 0, resets = 0;
+  uint64_t sent = 0, received = 0;
 };
 
 void pace(double rate, const auto& each, const auto& idle) {
@@ -272,36 +290,51 @@ int probe(double rate, Address to) {
   return 0;
 }
 
-int open_many(double rate, Address to) {
-  struct One {
-    Fd fd;
-    Clock::time_point at;
-    bool answered = false;
-  };
-  std::deque<One> waiting;
-  Sent sent;
-  uint64_t errors = 0;
+// One flow of its own for each datagram, or connection.
+struct Opened {
+  Fd fd;
+  Clock::time_point at;
+  bool asked = false, answered = false, refused = false;
+};
+
+void go_on(Opened& one) {
+  char buffer[64];
+  if (one.answered || one.refused) return;
+  if (!one.asked) {  // a connection being made
+    const ssize_t n = ::send(one.fd.get(), "o", 1, MSG_NOSIGNAL);
+    one.asked = n == 1;
+    one.refused = n < 0 && errno != EAGAIN && errno != ENOTCONN;
+  }
+  const ssize_t n = one.asked ? ::recv(one.fd.get(), buffer, sizeof buffer, 0) : -1;
+  one.answered = n > 0;
+  one.refused |= n == 0 || (n < 0 && one.asked && errno != EAGAIN);
+}
+
+int open_many(double rate, Address to, int type) {
+  std::deque<Opened> waiting;
+  uint64_t sent = 0, received = 0, errors = 0, resets = 0, resent = 0;
   std::string lost;
   const auto begun = Clock::now();
   const auto collect = [&](bool all) {
-    char buffer[64];
-    for (One& one : waiting)
-      if (!one.answered && ::recv(one.fd.get(), buffer, sizeof buffer, 0) > 0)
-        one.answered = true, ++sent.received;
+    for (Opened& one : waiting) go_on(one);
     while (!waiting.empty() && (all || Clock::now() - waiting.front().at > milliseconds(1000))) {
-      if (!waiting.front().answered && lost.size() < 200)
+      const Opened& one = waiting.front();
+      received += one.answered;
+      resets += one.refused;
+      resent += type == SOCK_STREAM ? retransmits(one.fd.get()) : 0;
+      if (!one.answered && lost.size() < 200)
         lost += (lost.empty() ? "" : ", ") +
-                std::to_string(std::chrono::duration<double>(waiting.front().at - begun).count());
+                std::to_string(std::chrono::duration<double>(one.at - begun).count());
       waiting.pop_front();
     }
   };
   pace(
       rate,
       [&] {
-        One one{open_socket(to.storage.ss_family, SOCK_DGRAM), Clock::now()};
-        if (::connect(one.fd.get(), to.get(), to.size) != 0 || ::send(one.fd.get(), "o", 1, 0) != 1)
-          return void(++errors);
-        ++sent.sent;
+        Opened one{open_socket(to.storage.ss_family, type), Clock::now()};
+        if (::connect(one.fd.get(), to.get(), to.size) != 0 && errno != EINPROGRESS) return void(++errors);
+        ++sent;
+        go_on(one);
         waiting.push_back(std::move(one));
       },
       [&] {
@@ -309,22 +342,35 @@ int open_many(double rate, Address to) {
         collect(false);
       });
   collect(true);
-  std::printf("{\"sent\": %lu, \"lost\": %lu, \"errors\": %lu, \"which\": [%s]}\n", sent.sent,
-              sent.sent - sent.received, errors, lost.c_str());
+  std::printf(
+      "{\"sent\": %lu, \"lost\": %lu, \"errors\": %lu, \"resets\": %lu, \"resent\": %lu, \"which\": [%s]}\n",
+      sent, sent - received, errors, resets, resent, lost.c_str());
   return 0;
 }
 
-int forbid(double rate, Address to) {
-  const Fd udp = open_socket(to.storage.ss_family, SOCK_DGRAM);
+// A socket that speaks with another's address, if one is given.
+Fd open_as(const Address& source, int family, int type) {
+  Fd fd = open_socket(family, type);
+  if (source.size == 0) return fd;
+  const int yes = 1;
+  Address from = source;
+  if (::setsockopt(fd.get(), SOL_IP, IP_TRANSPARENT, &yes, sizeof yes) != 0 ||
+      ::bind(fd.get(), from.get(), from.size) != 0)
+    return {};
+  return fd;
+}
+
+int forbid(double rate, Address to, Address source) {
+  const Fd udp = open_as(source, to.storage.ss_family, SOCK_DGRAM);
+  if (!udp) return std::perror("forbid"), 1;
   std::deque<Fd> attempts;
   Sent sent;
   pace(
       rate,
       [&] {
-        ++sent.sent;
-        (void)!::sendto(udp.get(), "F", 1, 0, to.get(), to.size);
-        if (sent.sent % 10 != 0) return;
-        attempts.push_back(open_socket(to.storage.ss_family, SOCK_STREAM));
+        if (::sendto(udp.get(), "F", 1, 0, to.get(), to.size) != 1) return;
+        if (++sent.sent % 10 != 0) return;
+        attempts.push_back(open_as(source, to.storage.ss_family, SOCK_STREAM));
         (void)!::connect(attempts.back().get(), to.get(), to.size);
         if (attempts.size() > 20) attempts.pop_front();
       },
@@ -342,13 +388,17 @@ int main(int argc, char** argv) {
   ::signal(SIGPIPE, SIG_IGN);
   const std::string mode = argc > 1 ? argv[1] : "";
   if (mode == "serve" && argc == 3) return serve(std::atoi(argv[2]));
-  if (argc != 5)
-    return std::fprintf(stderr, "usage: traffic serve PORT | hold|probe|open|forbid N ADDRESS PORT\n"), 2;
+  if (argc != 5 && !(argc == 6 && mode == "forbid"))
+    return std::fprintf(stderr,
+                        "usage: traffic serve PORT | hold|bulk|probe|open|connect|forbid N ADDRESS PORT\n"),
+           2;
   const Address to = parse(argv[3], std::atoi(argv[4]));
   if (to.size == 0) return std::fprintf(stderr, "traffic: %s is no address\n", argv[3]), 2;
   const double number = std::atof(argv[2]);
-  if (mode == "hold") return hold(static_cast<size_t>(number), to);
+  if (mode == "hold") return hold(static_cast<size_t>(number), to, {32, milliseconds(1000)});
+  if (mode == "bulk") return hold(static_cast<size_t>(number), to, {32'768, milliseconds(100)});
   if (mode == "probe") return probe(number, to);
-  if (mode == "open") return open_many(number, to);
-  return mode == "forbid" ? forbid(number, to) : 2;
+  if (mode == "open") return open_many(number, to, SOCK_DGRAM);
+  if (mode == "connect") return open_many(number, to, SOCK_STREAM);
+  return mode == "forbid" ? forbid(number, to, argc == 6 ? parse(argv[5], 0) : Address{}) : 2;
 }
