@@ -23,8 +23,7 @@ Frame flagged(Frame frame, uint8_t flags) {
 
 // At the node asked: on to the backend's node as it came.
 Step left_to_other(const Frame& asked, uint32_t after_s = 0, const Rows& before = {}) {
-  return {
-      FROM_UPLINK, asked.bytes(), redirected(HOP_TUNNEL, by_tunnel(routed(asked))), before, 128, after_s};
+  return {FROM_UPLINK, asked.bytes(), redirected(HOP_TUNNEL, by_tunnel(routed(asked))), before, 128, after_s};
 }
 // At the backend's node.
 Step comes_by(const std::string& node, const Frame& asked, const Expected& expected) {
@@ -34,7 +33,8 @@ Expected given_to(const Frame& asked, const std::string& pod) {
   return redirected(HOP_ENDPOINT, delivered(sent_to(asked, pod)).bytes());
 }
 Step answered(const Frame& asked, const std::string& pod) {
-  return {FROM_POD, answer(sent_to(asked, pod)).bytes(), redirected(HOP_WORLD, routed(answer(asked)).bytes())};
+  return {FROM_POD, answer(sent_to(asked, pod)).bytes(),
+          redirected(HOP_WORLD, routed(answer(asked)).bytes())};
 }
 
 void asked_here(std::vector<Case>& out) {
@@ -48,16 +48,17 @@ void asked_here(std::vector<Case>& out) {
                  {left_to_other(kAsked), left_to_other(on), left_to_other(on, 7000, after)}});
   out.push_back({"DSR: one without is over after a minute",
                  world,
-                 {left_to_other(kAsked), left_to_other(kAsked, 5),
+                 {left_to_other(kAsked),
+                  left_to_other(kAsked, 5),
                   {FROM_UPLINK, kAsked.bytes(), given_to(kAsked, kPod), after, 128, 61}}});
   out.push_back({"DSR: a backend here is served as without",
                  pods() + after,
                  {{FROM_UPLINK, kAsked.bytes(), given_to(kAsked, kPod)}, answered(kAsked, kPod)}});
-  out.push_back({"DSR is for the world: a pod's packet is translated here",
-                 world,
-                 {{FROM_POD, Frame{.from = kPod, .to = kBalancer}.bytes(),
-                   redirected(HOP_TUNNEL,
-                              by_tunnel(routed(sent_to({.from = kPod, .to = kBalancer}, kRemote))))}}});
+  out.push_back(
+      {"DSR is for the world: a pod's packet is translated here",
+       world,
+       {{FROM_POD, Frame{.from = kPod, .to = kBalancer}.bytes(),
+         redirected(HOP_TUNNEL, by_tunnel(routed(sent_to({.from = kPod, .to = kBalancer}, kRemote))))}}});
   FullService udp = service_of(kRemote), moved_udp = service_of(kThird);
   udp.protocol = moved_udp.protocol = kUdp;
   moved_udp.inside = {kPod};
@@ -74,10 +75,10 @@ void asked_here(std::vector<Case>& out) {
   again.from_port = 40001;
   FullService affine_after = affine;
   affine_after.inside = {kPod};
-  out.push_back({"DSR: affinity is the table's, which both nodes have",
-                 pods() + affine.rows() + member(affine, kRemote),
-                 {left_to_other(kAsked),
-                  {FROM_UPLINK, again.bytes(), given_to(again, kPod), affine_after.rows()}}});
+  out.push_back(
+      {"DSR: affinity is the table's, which both nodes have",
+       pods() + affine.rows() + member(affine, kRemote),
+       {left_to_other(kAsked), {FROM_UPLINK, again.bytes(), given_to(again, kPod), affine_after.rows()}}});
   Frame error{.from = "203.0.113.77", .to = kBalancer, .protocol = kIcmp};
   error.quotes = ip_packet(answer(kAsked).bytes()).substr(0, 28);
   out.push_back({"DSR: an ICMP error about an answer goes where the answer came from",
@@ -86,8 +87,8 @@ void asked_here(std::vector<Case>& out) {
 }
 
 void answered_here(std::vector<Case>& out) {
-  const Rows world = pods() + service_of(kPod).rows() +
-                     route(kOtherNode, ROUTE_TUNNEL, kOtherNode, ROUTE_NODE_ADDRESS);
+  const Rows world =
+      pods() + service_of(kPod).rows() + route(kOtherNode, ROUTE_TUNNEL, kOtherNode, ROUTE_NODE_ADDRESS);
   const Frame on = flagged(kAsked, kAck);
   out.push_back({"DSR: the backend's node answers the world itself",
                  world,
@@ -101,8 +102,7 @@ void answered_here(std::vector<Case>& out) {
   out.push_back({"DSR: no one but a node leaves something to this one",
                  world,
                  {comes_by("192.0.2.9", kAsked, disbelieved),
-                  comes_by(kOther, kAsked, given_to(kAsked, kPod)),
-                  comes_by("192.0.2.9", on, disbelieved)}});
+                  comes_by(kOther, kAsked, given_to(kAsked, kPod)), comes_by("192.0.2.9", on, disbelieved)}});
   out.push_back({"without DSR, a node does not speak for the world",
                  pods() + service_of(kPod, 0).rows(),
                  {comes_by(kOther, kAsked, disbelieved)}});
