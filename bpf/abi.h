@@ -240,13 +240,13 @@ struct flow {
   __u32 moved; /* UDP with NAT: what the row of its backend in the table moved said when it was decided */
   struct hop hops[2]; /* [0] for packets from side a, [1] from side b; HOP_NONE: not decided yet */
   __u32 arrived[2];   /* the way by which each side was last checked to own its source address */
+  __u8 macs[2][6];    /* a pod's, ditto */
+  __u32 pad;
 };
 #define FLOW_NAT   1u /* rewrite to `to` */
 #define FLOW_REPLY 2u /* the NAT entry for the answering direction */
 #define FLOW_OPENED_BY_B \
   4u /* side b sends the packets this entry was made for (without NAT: sent the first) */
-#define FLOW_DSR \
-  8u /* the backend's node answers by itself; without FLOW_NAT: that is another, and `to` says where */
 #define FLOW_TCP_SYN      1u /* seen from the opener */
 #define FLOW_TCP_ANSWERED 2u /* the other side has sent something */
 #define FLOW_TCP_CLOSING  4u /* FIN or RST seen */
@@ -314,6 +314,8 @@ enum verdict {
   REASON(LINK_LOCAL, "link-local and multicast traffic does not leave a pod")                           \
   REASON(UNRELATED_ICMP, "an ICMP error about a flow that was not seen")                                \
   REASON(TUNNEL_FROM_POD, "a pod may not speak to the tunnel port")                                     \
+  REASON(DHCP_SERVER, "a pod may not be a DHCP server")                                                 \
+  REASON(SOURCE_ROUTE, "the packet says by which way it wants to go")                                   \
   REASON(NO_SUCH_SERVICE, "the address is of the service range but no service has it")                  \
   REASON(NO_SERVICE_PORT, "the service has no such port")                                               \
   REASON(NO_BACKEND, "the service has no endpoint")                                                     \

@@ -10,15 +10,31 @@
 #include "bpf/path/pkt.h"
 
 #define MOST_EXTENSION_HEADERS 4
+#define MOST_IPV4_OPTION_BYTES 40
+
+/* What the host's stack sends to a pod by itself: ARP, neighbour discovery, what bears this node's address.
+ * The rest it only forwards, and someone on the underlay sent it. */
+static __always_inline _Bool is_by_host(const struct pkt* p) {
+  const struct addr* source = &p->now.source;
+  return same_addr(source, &node_of(p)->v4) || same_addr(source, &node_of(p)->v6) ||
+         (!is_v4(source) && is_confined(source)); /* also none at all: no IP packet */
+}
 
 /* The path has no say about it: the host's stack has, if the packet came from there or is on its way there.
  */
-static __always_inline enum verdict not_ours(struct pkt* p, enum drop_reason reason) {
-  return p->origin == FROM_UPLINK && !p->tunneled ? PASS : p->origin == TO_POD ? PASS : drop(p, reason);
+own_frame enum verdict not_ours(struct pkt* p, enum drop_reason reason) {
+  if (p->origin == FROM_UPLINK && !p->tunneled) return PASS;
+  if (p->origin == TO_POD && is_by_host(p)) return PASS;
+  return drop(p, reason);
+}
+
+/* Bytes of the IP packet: what pads the frame behind it is no header. */
+static __always_inline void* inside(struct pkt* p, __u32 offset, __u32 length) {
+  return offset + length > p->end ? 0 : header(p, offset, length);
 }
 
 static __always_inline enum verdict parse_ports(struct pkt* p, __u32 at) {
-  struct udp_header* ports = header(p, at, 8); /* TCP and SCTP begin with the same two ports */
+  struct udp_header* ports = inside(p, at, 8); /* TCP and SCTP begin with the same two ports */
   if (!ports) return not_ours(p, DROP_TRUNCATED);
   p->now.source_port = ports->source;
   p->now.destination_port = ports->destination;
@@ -26,7 +42,7 @@ static __always_inline enum verdict parse_ports(struct pkt* p, __u32 at) {
 }
 
 static __always_inline enum verdict parse_tcp(struct pkt* p) {
-  struct tcp_header* tcp = header(p, p->l4, sizeof *tcp);
+  struct tcp_header* tcp = inside(p, p->l4, sizeof *tcp);
   if (!tcp) return not_ours(p, DROP_TRUNCATED);
   if ((tcp->data_offset >> 4) < 5) return not_ours(p, DROP_BAD_HEADER);
   p->tcp_flags = tcp->flags;
@@ -45,7 +61,7 @@ static __always_inline __u8 in_words_of_tcp(__u8 chunk) {
 }
 
 static __always_inline enum verdict parse_sctp(struct pkt* p) {
-  struct sctp_header* sctp = header(p, p->l4, sizeof *sctp);
+  struct sctp_header* sctp = inside(p, p->l4, sizeof *sctp);
   if (!sctp) return not_ours(p, DROP_TRUNCATED);
   p->tcp_flags = in_words_of_tcp(sctp->chunk);
   return parse_ports(p, p->l4);
@@ -74,11 +90,11 @@ own_frame enum verdict parse_quoted(struct pkt* p) {
   }
   if (!has_ports(p->protocol)) {
     /* A quoted echo has its identifier where ports do not stand. */
-    struct icmp_header* icmp = header(p, l4, sizeof *icmp);
+    struct icmp_header* icmp = inside(p, l4, sizeof *icmp);
     if (!icmp) return not_ours(p, DROP_TRUNCATED);
     sent.source_port = sent.destination_port = icmp->id;
   } else {
-    struct udp_header* ports = header(p, l4, sizeof *ports);
+    struct udp_header* ports = inside(p, l4, sizeof *ports);
     if (!ports) return not_ours(p, DROP_TRUNCATED);
     sent.source_port = ports->source;
     sent.destination_port = ports->destination;
@@ -92,7 +108,7 @@ own_frame enum verdict parse_quoted(struct pkt* p) {
 }
 
 static __always_inline enum verdict parse_icmp(struct pkt* p) {
-  struct icmp_header* icmp = header(p, p->l4, sizeof *icmp);
+  struct icmp_header* icmp = inside(p, p->l4, sizeof *icmp);
   if (!icmp) return not_ours(p, DROP_TRUNCATED);
   __u8 type = icmp->type;
   if (p->v4 ? type == ICMP_ECHO || type == ICMP_ECHO_REPLY
@@ -117,6 +133,21 @@ static __always_inline enum verdict parse_transport(struct pkt* p) {
   }
 }
 
+/* RFC 791 §3.1: loose and strict source route. Whoever asks for one would be let through by the address it
+ * gives first, and arrive at the last. */
+own_frame _Bool has_source_route(struct pkt* p, __u32 from, __u32 length) {
+  __u32 at = 0;
+  for (int i = 0; i < MOST_IPV4_OPTION_BYTES && at < length; ++i) {
+    at &= 63; /* changes nothing: the verifier takes every way through the loop for the same one */
+    const __u8* kind = header(p, from + at, 1);
+    if (!kind || *kind == IPV4_END_OF_OPTIONS) return 0;
+    if (*kind == IPV4_LOOSE_SOURCE_ROUTE || *kind == IPV4_STRICT_SOURCE_ROUTE) return 1;
+    const __u8* size = *kind == IPV4_NO_OPTION ? 0 : header(p, from + at + 1, 1);
+    at += size && *size > 1 ? *size : 1; /* a size that cannot be: look at every byte */
+  }
+  return 0;
+}
+
 static __always_inline enum verdict parse_ipv4(struct pkt* p) {
   struct ipv4_header* ip = header(p, p->l3, sizeof *ip);
   if (!ip) return not_ours(p, DROP_TRUNCATED);
@@ -128,20 +159,27 @@ static __always_inline enum verdict parse_ipv4(struct pkt* p) {
   p->later = !!(ip->fragment & net16(0x1fff)); /* its offset */
   p->fragment = p->later || ip->fragment & net16(0x2000);
   p->fragment_id = ip->id;
-  /* RFC 1858 §4.2: the second eight bytes of a TCP header do not come apart from the first. */
-  if (ip->protocol == PROTO_TCP && (ip->fragment & net16(0x1fff)) == net16(1))
-    return not_ours(p, DROP_FRAGMENT);
   p->v4 = 1;
   p->protocol = ip->protocol;
   p->now.source = from_v4(ip->source);
   p->now.destination = from_v4(ip->destination);
   p->l4 = p->l3 + length;
+  /* RFC 1858 §4.2: the second eight bytes of a TCP header do not come apart from the first. */
+  if (ip->protocol == PROTO_TCP && (ip->fragment & net16(0x1fff)) == net16(1))
+    return not_ours(p, DROP_FRAGMENT);
+  if (length > sizeof *ip && has_source_route(p, p->l3 + sizeof *ip, length - sizeof *ip))
+    return not_ours(p, DROP_SOURCE_ROUTE);
   return CONTINUE;
 }
 
 static __always_inline _Bool is_extension(__u8 next) {
   return next == PROTO_HOP_BY_HOP || next == PROTO_ROUTING || next == PROTO_DESTINATION ||
          next == PROTO_FRAGMENT;
+}
+
+/* RFC 8200 §4.4: not 0 means that its destination is only the next of several. */
+static __always_inline __u8 segments_left(const struct ipv6_extension* routing) {
+  return (__u8)(net16(routing->fragment) & 0xff);
 }
 
 static __always_inline enum verdict parse_ipv6(struct pkt* p) {
@@ -155,11 +193,14 @@ static __always_inline enum verdict parse_ipv6(struct pkt* p) {
   p->v4 = 0;
   p->now.source = ip->source;
   p->now.destination = ip->destination;
+  /* RFC 4038 §4.2: not for the wire, where they would be taken for the IPv4 addresses they name. */
+  if (is_v4(&p->now.source) || is_v4(&p->now.destination)) return not_ours(p, DROP_BAD_HEADER);
   unrolled for (int i = 0; i < MOST_EXTENSION_HEADERS; ++i) {
     if (!is_extension(next)) break;
     struct ipv6_extension* extension = header(p, at, sizeof *extension);
     if (!extension) return not_ours(p, DROP_TRUNCATED);
     const _Bool is_fragment = next == PROTO_FRAGMENT;
+    if (next == PROTO_ROUTING && segments_left(extension)) return not_ours(p, DROP_SOURCE_ROUTE);
     next = extension->next;
     if (!is_fragment) {
       at += (extension->length + 1) * 8;
@@ -183,6 +224,8 @@ static __always_inline enum verdict parse_network(struct pkt* p) {
   __u16 type = eth->type;
   p->l3 = sizeof *eth;
   copy(p->source_mac, eth->source, 6);
+  if (is_tagged(p) || (type == net16(ETH_VLAN) && p->origin == FROM_POD))
+    return not_ours(p, DROP_UNKNOWN_PROTOCOL); /* a pod is in no VLAN; the host's are the host's */
   if (type == net16(ETH_VLAN)) {
     struct vlan_tag* tag = header(p, sizeof *eth, sizeof *tag);
     if (!tag) return not_ours(p, DROP_TRUNCATED);

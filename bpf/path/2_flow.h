@@ -78,12 +78,22 @@ static __always_inline __u32 moved_of(struct pkt* p, const struct addr* address,
 }
 
 static __always_inline _Bool is_udp_to_backend(const struct pkt* p, const struct flow* flow) {
-  return p->protocol == PROTO_UDP && flow->flags & (FLOW_NAT | FLOW_DSR) && !(flow->flags & FLOW_REPLY);
+  return p->protocol == PROTO_UDP && (flow->flags & (FLOW_NAT | FLOW_REPLY)) == FLOW_NAT;
 }
 
 static __always_inline _Bool is_valid(struct pkt* p, const struct flow* flow) {
   return flow->generation == p->generation && flow->moved == p->moved &&
          stands(p, flow->rule_sets[0], flow->epochs[0]) && stands(p, flow->rule_sets[1], flow->epochs[1]);
+}
+
+static __always_inline _Bool came_as_before(const struct pkt* p, const struct flow* flow, _Bool side) {
+  return flow->arrived[side] == way_of(p) &&
+         (p->origin != FROM_POD || same_mac(flow->macs[side], p->source_mac));
+}
+
+static __always_inline void remember_way(const struct pkt* p, struct flow* flow, _Bool side) {
+  flow->arrived[side] = way_of(p);
+  copy(flow->macs[side], p->source_mac, 6);
 }
 
 /* A NAT flow's two entries live and age as one. */
@@ -99,16 +109,11 @@ proved_alone int touch_other_half(struct pkt* p) {
   return 0;
 }
 
-/* The answers go another way; who has one goes on without a SYN. */
-static __always_inline _Bool is_answered_elsewhere(const struct pkt* p) {
-  return p->dsr && !p->nat && !(p->tcp_flags & TCP_SYN);
-}
-
 static __always_inline void touch(struct pkt* p, struct flow* flow) {
   if (p->quoted) return; /* anyone may write an ICMP error */
   p->seen = (__u8)flow->tcp;
   if (is_connection(p->protocol)) {
-    if (p->reply || is_answered_elsewhere(p)) p->seen |= FLOW_TCP_ANSWERED;
+    if (p->reply) p->seen |= FLOW_TCP_ANSWERED;
     if (p->tcp_flags & (TCP_FIN | TCP_RST)) p->seen |= FLOW_TCP_CLOSING;
   }
   if (p->seen == flow->tcp && p->now_ns - flow->last_seen_ns <= TOUCH_EVERY) return;
@@ -117,13 +122,9 @@ static __always_inline void touch(struct pkt* p, struct flow* flow) {
   if (p->nat) touch_other_half(p);
 }
 
-/* Of a NAT flow the other direction has an entry of its own, of DSR it passes elsewhere. */
-static __always_inline _Bool is_one_way(const struct flow* entry) {
-  return !!(entry->flags & (FLOW_NAT | FLOW_DSR));
-}
-
+/* An entry with NAT speaks of one direction alone. */
 static __always_inline _Bool speaks_of(const struct flow* entry, _Bool side) {
-  return !is_one_way(entry) || side == !!(entry->flags & FLOW_OPENED_BY_B);
+  return !(entry->flags & FLOW_NAT) || side == !!(entry->flags & FLOW_OPENED_BY_B);
 }
 
 static __always_inline struct flow* find_flow(struct pkt* p, _Bool side) {
@@ -153,15 +154,16 @@ static __always_inline enum verdict flow(struct pkt* p) {
   p->found = 1;
   p->reply =
       entry->flags & FLOW_NAT ? !!(entry->flags & FLOW_REPLY) : side != !!(entry->flags & FLOW_OPENED_BY_B);
-  p->nat = !!(entry->flags & FLOW_NAT);
-  p->dsr = !!(entry->flags & FLOW_DSR);
-  if (is_one_way(entry)) p->to = entry->to;
+  if (entry->flags & FLOW_NAT) {
+    p->nat = 1;
+    p->to = entry->to;
+  }
   if (is_udp_to_backend(p, entry)) {
     p->moved = moved_of(p, &p->to.destination, p->to.destination_port);
     p->suspect = p->moved != entry->moved;
   }
   p->stale = !is_valid(p, entry);
-  if (p->stale || entry->arrived[side] != way_of(p)) return CONTINUE;
+  if (p->stale || !came_as_before(p, entry, side)) return CONTINUE;
   p->rule = entry->rule;
   p->hop = entry->hops[side];
   p->known = p->hop.kind != HOP_NONE;
@@ -184,7 +186,7 @@ static __always_inline void describe(struct pkt* p, struct flow* entry, _Bool si
   entry->hops[0].kind = entry->hops[1].kind = HOP_NONE;
   entry->hops[side] = p->hop;
   entry->arrived[0] = entry->arrived[1] = 0;
-  entry->arrived[side] = way_of(p);
+  remember_way(p, entry, side);
 }
 
 proved_alone int remember_new(struct pkt* p) {
@@ -196,7 +198,6 @@ proved_alone int remember_new(struct pkt* p) {
   struct flow_key key = key_of(&p->now, p->protocol);
   describe(p, entry, source_is_b(&p->now));
   if (p->nat) entry->flags |= FLOW_NAT;
-  if (p->dsr) entry->flags |= FLOW_DSR;
   if (p->shadowed) forget(p, flows, &key);
   insert(p, opening, &key, entry);
   if (!p->nat) return 0;
@@ -248,7 +249,7 @@ proved_alone int remember_again(struct pkt* p) {
   entry->epochs[0] = p->epochs[0], entry->epochs[1] = p->epochs[1];
   entry->generation = p->generation;
   entry->moved = p->moved;
-  entry->arrived[side] = way_of(p);
+  remember_way(p, entry, side);
   entry->hops[side].kind = p->hop.kind;
   touch(p, entry);
   return 0;

@@ -64,15 +64,6 @@ struct tcp_header {
   __u16 urgent;
 } on_wire;
 
-struct tcp_option {
-  __u8 kind;
-  __u8 length; /* both bytes included */
-  __u16 value; /* of MSS */
-} on_wire;
-#define TCP_OPTIONS_END 0
-#define TCP_OPTION_NONE 1 /* of one byte */
-#define TCP_OPTION_MSS  2
-
 struct udp_header {
   __u16 source;
   __u16 destination;
@@ -115,6 +106,11 @@ struct tunnel_header {
 #define ETH_IPV6 0x86dd
 #define ETH_VLAN 0x8100
 
+#define IPV4_END_OF_OPTIONS      0
+#define IPV4_NO_OPTION           1
+#define IPV4_LOOSE_SOURCE_ROUTE  131
+#define IPV4_STRICT_SOURCE_ROUTE 137
+
 #define PROTO_HOP_BY_HOP  0
 #define PROTO_ICMP        1
 #define PROTO_TCP         6
@@ -130,6 +126,11 @@ struct tunnel_header {
 #define SCTP_INIT_ACK          2
 #define SCTP_ABORT             6
 #define SCTP_SHUTDOWN_COMPLETE 14
+
+#define PORT_DHCP_SERVER   67 /* RFC 2131 §4.1 */
+#define PORT_DHCP_CLIENT   68
+#define PORT_DHCPV6_CLIENT 546 /* RFC 8415 §7.2 */
+#define PORT_DHCPV6_SERVER 547
 
 #define ICMP_ECHO_REPLY         0
 #define ICMP_UNREACHABLE        3

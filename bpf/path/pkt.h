@@ -39,7 +39,6 @@ struct pkt {        /* without pointers: functions proved_alone are given it as 
   __u8 tunneled : 1; /* it came in a tunnel header, now taken off */
   __u8 opening : 1;  /* its entry is in the table opening */
   __u8 suspect : 1;  /* UDP to a backend of which it must be asked whether it still serves */
-  __u8 dsr : 1; /* outside traffic that the backend's node answers by itself; not NAT: that node is another */
   __u8 occupied : 1; /* its key is that of another flow's NAT, in the other direction */
   __u8 shadowed : 1; /* an entry that is over still stands under one of its keys in the table flows */
 };
@@ -96,9 +95,13 @@ static __always_inline _Bool is_v4(const struct addr* address) {
   return !address->halves[0] && address->words[2] == net32(0xffff);
 }
 
-/* Multicast, broadcast and link-local destinations stay on their link. */
+/* Multicast, broadcast and link-local addresses stay on their link; loopback's and "this host" (RFC 1122
+ * §3.2.1.3, RFC 4291 §2.5) on no link at all. */
 static __always_inline _Bool is_confined(const struct addr* a) {
-  if (is_v4(a)) return (a->bytes[12] & 0xf0) >= 0xe0 || (a->bytes[12] == 169 && a->bytes[13] == 254);
+  if (is_v4(a))
+    return (a->bytes[12] & 0xf0) >= 0xe0 || (a->bytes[12] == 169 && a->bytes[13] == 254) ||
+           a->bytes[12] == 127 || a->bytes[12] == 0;
+  if (!a->halves[0] && !a->words[2]) return 1;
   return a->bytes[0] == 0xff || (a->bytes[0] == 0xfe && (a->bytes[1] & 0xc0) == 0x80);
 }
 

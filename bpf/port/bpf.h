@@ -110,6 +110,9 @@ static __always_inline int resize(struct pkt* p, __u32 length) {
 /* What each segment will carry of a packet that is cut on its way out, bytes; 0: it goes as it is. */
 static __always_inline __u32 segment_payload(struct pkt* p) { return skb_of(p)->gso_size; }
 
+/* A VLAN tag the kernel has taken off and keeps beside the packet. */
+static __always_inline _Bool is_tagged(struct pkt* p) { return skb_of(p)->vlan_present != 0; }
+
 static __always_inline int fix_checksum(struct pkt* p, __u32 at, __u32 change, enum checksum_part part) {
   __u64 flags = part == PSEUDO_HEADER ? BPF_F_PSEUDO_HDR : 0;
   if (p->protocol == 17 && !p->quoted) flags |= BPF_F_MARK_MANGLED_0;

@@ -45,6 +45,7 @@ static inline struct native_run_state* state_of(const struct pkt* p) {
 #define count(p, row, bytes)         native_count(state_of(p)->engine, row, bytes)
 #define trace(p, stage, verdict)     native_show(state_of(p)->engine, stage, p, verdict)
 #define segment_payload(p)           0u
+#define is_tagged(p)                 0 /* a tag is among the bytes */
 
 static inline void* header(struct pkt* p, __u32 offset, __u32 length) {
   struct native_packet* packet = state_of(p)->packet;

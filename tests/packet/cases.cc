@@ -32,6 +32,10 @@ void parsing(std::vector<Case>& out) {
   long_total[16] = 0x7f;
   out.push_back(
       {"an IPv4 total length beyond the frame", pods(), {{FROM_POD, long_total, dropped(DROP_TRUNCATED)}}});
+  Bytes padded = good.bytes();
+  padded[17] = 20 + 8;
+  out.push_back(
+      {"what pads the frame is not read as a header", pods(), {{FROM_POD, padded, dropped(DROP_TRUNCATED)}}});
   out.push_back({"a transport the path does not carry",
                  pods(),
                  {{FROM_POD, Frame{.from = kPod, .to = kNeighbour, .protocol = 47}.bytes(),
@@ -44,10 +48,10 @@ void parsing(std::vector<Case>& out) {
   out.push_back({"IPv4 options are stepped over",
                  pods(),
                  {{FROM_POD, options.bytes(), redirected(HOP_ENDPOINT, delivered(options).bytes())}}});
-  const Frame tagged{.from = kPod, .to = kNeighbour, .vlan = true};
-  out.push_back({"a VLAN tag is stepped over",
+  const Frame tagged{.from = kWorld, .to = kNeighbour, .vlan = true};
+  out.push_back({"a VLAN tag on the uplink is stepped over",
                  pods(),
-                 {{FROM_POD, tagged.bytes(), redirected(HOP_ENDPOINT, delivered(tagged).bytes())}}});
+                 {{FROM_UPLINK, tagged.bytes(), redirected(HOP_ENDPOINT, delivered(tagged).bytes())}}});
   const Frame extended{.from = kPod6, .to = kRemote6, .ipv6_extension = true};
   out.push_back({"an IPv6 extension header is stepped over",
                  pods(),
@@ -400,7 +404,6 @@ std::vector<Case> all() {
   for (Case& more : service_cases()) out.push_back(std::move(more));
   for (Case& more : edge_cases()) out.push_back(std::move(more));
   for (Case& more : sctp_cases()) out.push_back(std::move(more));
-  for (Case& more : dsr_cases()) out.push_back(std::move(more));
   return out;
 }
 

@@ -108,17 +108,119 @@ void errors_under_nat(std::vector<Case>& out) {
 }
 
 void tags(std::vector<Case>& out) {
-  const Frame tagged{.from = kPod, .to = kRemote, .vlan = true};
+  const Frame tagged{.from = kWorld, .to = kThis, .to_port = 30080, .vlan = true};
   out.push_back({"a VLAN tag has no place in the tunnel",
+                 pods() + service(kThis, 30080, kTcp, kRemote, 8080, SERVICE_NODE_PORT),
+                 {{FROM_UPLINK, tagged.bytes(), dropped(DROP_BAD_HEADER)}}});
+  out.push_back({"a pod is in no VLAN",
                  pods(),
-                 {{FROM_POD, tagged.bytes(), dropped(DROP_BAD_HEADER)}}});
+                 {{FROM_POD, Frame{.from = kPod, .to = kNeighbour, .vlan = true}.bytes(),
+                   dropped(DROP_UNKNOWN_PROTOCOL)}}});
+}
+
+void macs(std::vector<Case>& out) {
+  const Frame asked{.from = kPod, .to = kRemote, .protocol = kUdp};
+  Frame foreign = asked;
+  foreign.from_mac = kHostMac;
+  const Step opened{FROM_POD, asked.bytes(), redirected(HOP_TUNNEL, by_tunnel(routed(asked)))};
+  const Step refused{FROM_POD, foreign.bytes(), dropped(DROP_SPOOFED_SOURCE)};
+  out.push_back({"a pod uses a MAC that is not its own", pods(), {refused, opened, refused, opened}});
+}
+
+// What only servers and routers may say, and what no one may.
+void roles(std::vector<Case>& out) {
+  const auto from_pod = [&](const std::string& what, const Frame& frame, drop_reason reason) {
+    out.push_back({what, pods(), {{FROM_POD, frame.bytes(), dropped(reason)}}});
+  };
+  from_pod("a pod is a DHCP server",
+           {.from = kPod, .to = kNeighbour, .protocol = kUdp, .from_port = 67, .to_port = 68},
+           DROP_DHCP_SERVER);
+  from_pod("a pod is a DHCPv6 server",
+           {.from = kPod6, .to = kRemote6, .protocol = kUdp, .from_port = 547, .to_port = 546},
+           DROP_DHCP_SERVER);
+  for (const char* to : {"127.0.0.1", "0.0.0.1"})
+    from_pod("a pod sends to an address of no link", {.from = kPod, .to = to}, DROP_LINK_LOCAL);
+  for (const char* to : {"::1", "::"})
+    from_pod("a pod sends to an address of no link", {.from = kPod6, .to = to}, DROP_LINK_LOCAL);
+  for (const char* from : {"127.0.0.1", "0.0.0.0", "224.0.0.1", "169.254.1.1"})
+    out.push_back(
+        {"no one on the uplink has an address of no link",
+         pods(),
+         {{FROM_UPLINK, Frame{.from = from, .to = kPod}.bytes(), dropped(DROP_UNKNOWN_TUNNEL_PEER)}}});
+  const Frame client{.from = kPod, .to = kNeighbour, .protocol = kUdp, .from_port = 68, .to_port = 67};
+  out.push_back({"a pod is a DHCP client",
+                 pods(),
+                 {{FROM_POD, client.bytes(), redirected(HOP_ENDPOINT, delivered(client).bytes())}}});
+}
+
+void source_routes(std::vector<Case>& out) {
+  const Frame options{.from = kPod, .to = kNeighbour, .ipv4_options = 8};
+  for (const char kind : {'\x83', '\x89'}) {
+    Bytes routed = options.bytes();
+    routed.replace(14 + 20 + 1, 3, {kind, 7, 4});
+    out.push_back({"an IPv4 source route", pods(), {{FROM_POD, routed, dropped(DROP_SOURCE_ROUTE)}}});
+  }
+  Bytes behind = options.bytes();
+  behind.replace(14 + 20, 7, {7, 4, 4, 0, '\x83', 3, 4});
+  out.push_back({"an IPv4 source route behind another option",
+                 pods(),
+                 {{FROM_POD, behind, dropped(DROP_SOURCE_ROUTE)}}});
+  Bytes routing = Frame{.from = kPod6, .to = kRemote6, .ipv6_extension = true}.bytes();
+  routing[14 + 6] = 43;      // the next header: routing
+  routing[14 + 40 + 3] = 1;  // segments left
+  out.push_back(
+      {"an IPv6 routing header not yet used up", pods(), {{FROM_POD, routing, dropped(DROP_SOURCE_ROUTE)}}});
+  const Frame far{.from = kPod6, .to = kRemote6, .ipv6_extension = true};
+  const auto used_up = [](Bytes frame, size_t network) {
+    frame[network + 6] = 43, frame[network + 40 + 3] = 0;
+    return frame;
+  };
+  out.push_back(
+      {"an IPv6 routing header that is used up",
+       pods(),
+       {{FROM_POD, used_up(far.bytes(), 14), redirected(HOP_TUNNEL, used_up(by_tunnel(routed(far)), 64))}}});
+}
+
+// In an IPv6 packet the IPv4 addresses' form would be taken for the addresses themselves.
+void mapped_addresses(std::vector<Case>& out) {
+  const Bytes mapped = raw(abi_address(kPod)), other = raw(abi_address(kNeighbour));
+  const Frame six{.from = kPod6, .to = kRemote6};
+  for (const size_t at : {14 + 8, 14 + 24})
+    out.push_back(
+        {"an IPv6 packet with an IPv4 address",
+         pods(),
+         {{FROM_POD, six.bytes().replace(at, 16, at == 14 + 8 ? mapped : other), dropped(DROP_BAD_HEADER)}}});
+}
+
+// The host's stack forwards what passed the uplink unread: here it may not reach a pod either.
+void by_the_hosts_stack(std::vector<Case>& out) {
+  const auto to_pod = [&](const std::string& what, const Bytes& frame, const Expected& expected) {
+    out.push_back({what, pods(), {{TO_POD, frame, expected}}});
+  };
+  const auto gre = [](const std::string& from) {
+    return Frame{.from = from, .to = kPod, .protocol = 47}.bytes();
+  };
+  to_pod("the world's packet of an unknown transport, forwarded", gre(kWorld),
+         dropped(DROP_UNKNOWN_PROTOCOL));
+  to_pod("the same in the name of another pod", gre(kRemote), dropped(DROP_UNKNOWN_PROTOCOL));
+  to_pod("the node's own packet of an unknown transport", gre(kThis), pass());
+  Bytes arp = gre(kThis);
+  arp[12] = 0x08, arp[13] = 0x06;
+  to_pod("the node's ARP", arp, pass());
+  to_pod("the node's neighbour discovery",
+         Frame{.from = "fe80::1", .to = kPod6, .protocol = kIcmpv6, .icmp_type = 135}.bytes(), pass());
+  Frame error{.from = kWorld, .to = kPod, .protocol = kIcmp};
+  error.quotes = ip_packet(Frame{.from = kPod, .to = kWorld}.bytes());
+  to_pod("an ICMP error about no flow, forwarded", error.bytes(), dropped(DROP_UNRELATED_ICMP));
 }
 
 }  // namespace
 
 std::vector<Case> hostile_cases() {
   std::vector<Case> out;
-  for (const auto part : {known_flows_by_another_way, errors_by_pods, errors_under_nat, tags}) part(out);
+  for (const auto part : {known_flows_by_another_way, errors_by_pods, errors_under_nat, tags, macs, roles,
+                          source_routes, mapped_addresses, by_the_hosts_stack})
+    part(out);
   return out;
 }
 

@@ -76,6 +76,7 @@ Frame good_frame(Chance& chance, bool v6) {
   Frame frame{.from = chance.one_in(2) ? addresses[0] : chance.of(addresses), .to = chance.of(addresses)};
   frame.protocol = chance.of<uint8_t>({kTcp, kTcp, kUdp, v6 ? kIcmpv6 : kIcmp});
   frame.from_port = chance.of(kPorts), frame.to_port = chance.of(kPorts);
+  if (chance.one_in(100)) frame.from_port = 67, frame.to_port = 68;
   frame.tcp_flags = chance.of<uint8_t>({kSyn, kAck, kAck | kFin, kRst});
   frame.ttl = chance.of<uint8_t>({64, 64, 2, 1, 0});
   frame.payload.assign(chance.one_in(50) ? 1500 : chance.below(40), 'x');
