@@ -178,6 +178,9 @@ class Cluster:
         self.add_ms.append(took_ms)
         self.addresses[pod] = [one["address"].split("/")[0] for one in json.loads(done.stdout)["ips"]]
         self.report_status(pod)
+        self.start_hello(pod)
+
+    def start_hello(self, pod):
         self.lab.start(f"hello-{pod}", ["env", f"NAME={pod}", "python3", f"{ROOT}/examples/demo/hello.py", "8080"],
                        ns=pod, cgroup=self.cgroup(PODS[pod], pod))
 
