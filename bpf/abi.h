@@ -247,6 +247,8 @@ struct flow {
 #define FLOW_REPLY 2u /* the NAT entry for the answering direction */
 #define FLOW_OPENED_BY_B \
   4u /* side b sends the packets this entry was made for (without NAT: sent the first) */
+#define FLOW_DSR \
+  8u /* the backend's node answers by itself; without FLOW_NAT: that is another, and `to` says where */
 #define FLOW_TCP_SYN      1u /* seen from the opener */
 #define FLOW_TCP_ANSWERED 2u /* the other side has sent something */
 #define FLOW_TCP_CLOSING  4u /* FIN or RST seen */

@@ -78,7 +78,7 @@ static __always_inline __u32 moved_of(struct pkt* p, const struct addr* address,
 }
 
 static __always_inline _Bool is_udp_to_backend(const struct pkt* p, const struct flow* flow) {
-  return p->protocol == PROTO_UDP && (flow->flags & (FLOW_NAT | FLOW_REPLY)) == FLOW_NAT;
+  return p->protocol == PROTO_UDP && flow->flags & (FLOW_NAT | FLOW_DSR) && !(flow->flags & FLOW_REPLY);
 }
 
 static __always_inline _Bool is_valid(struct pkt* p, const struct flow* flow) {
@@ -109,11 +109,16 @@ proved_alone int touch_other_half(struct pkt* p) {
   return 0;
 }
 
+/* The answers go another way; who has one goes on without a SYN. */
+static __always_inline _Bool is_answered_elsewhere(const struct pkt* p) {
+  return p->dsr && !p->nat && !(p->tcp_flags & TCP_SYN);
+}
+
 static __always_inline void touch(struct pkt* p, struct flow* flow) {
   if (p->quoted) return; /* anyone may write an ICMP error */
   p->seen = (__u8)flow->tcp;
   if (is_connection(p->protocol)) {
-    if (p->reply) p->seen |= FLOW_TCP_ANSWERED;
+    if (p->reply || is_answered_elsewhere(p)) p->seen |= FLOW_TCP_ANSWERED;
     if (p->tcp_flags & (TCP_FIN | TCP_RST)) p->seen |= FLOW_TCP_CLOSING;
   }
   if (p->seen == flow->tcp && p->now_ns - flow->last_seen_ns <= TOUCH_EVERY) return;
@@ -122,9 +127,13 @@ static __always_inline void touch(struct pkt* p, struct flow* flow) {
   if (p->nat) touch_other_half(p);
 }
 
-/* An entry with NAT speaks of one direction alone. */
+/* Of a NAT flow the other direction has an entry of its own, of DSR it passes elsewhere. */
+static __always_inline _Bool is_one_way(const struct flow* entry) {
+  return !!(entry->flags & (FLOW_NAT | FLOW_DSR));
+}
+
 static __always_inline _Bool speaks_of(const struct flow* entry, _Bool side) {
-  return !(entry->flags & FLOW_NAT) || side == !!(entry->flags & FLOW_OPENED_BY_B);
+  return !is_one_way(entry) || side == !!(entry->flags & FLOW_OPENED_BY_B);
 }
 
 static __always_inline struct flow* find_flow(struct pkt* p, _Bool side) {
@@ -154,10 +163,9 @@ static __always_inline enum verdict flow(struct pkt* p) {
   p->found = 1;
   p->reply =
       entry->flags & FLOW_NAT ? !!(entry->flags & FLOW_REPLY) : side != !!(entry->flags & FLOW_OPENED_BY_B);
-  if (entry->flags & FLOW_NAT) {
-    p->nat = 1;
-    p->to = entry->to;
-  }
+  p->nat = !!(entry->flags & FLOW_NAT);
+  p->dsr = !!(entry->flags & FLOW_DSR);
+  if (is_one_way(entry)) p->to = entry->to;
   if (is_udp_to_backend(p, entry)) {
     p->moved = moved_of(p, &p->to.destination, p->to.destination_port);
     p->suspect = p->moved != entry->moved;
@@ -198,6 +206,7 @@ proved_alone int remember_new(struct pkt* p) {
   struct flow_key key = key_of(&p->now, p->protocol);
   describe(p, entry, source_is_b(&p->now));
   if (p->nat) entry->flags |= FLOW_NAT;
+  if (p->dsr) entry->flags |= FLOW_DSR;
   if (p->shadowed) forget(p, flows, &key);
   insert(p, opening, &key, entry);
   if (!p->nat) return 0;

@@ -8,12 +8,13 @@
 
 #include "bpf/path/2_flow.h"
 #include "bpf/path/pkt.h"
+#include "bpf/path/routes.h"
 
 /* From outside only what is meant for outside: a ClusterIP is reachable from the cluster's own side alone. */
 #define SERVICE_FROM_OUTSIDE (SERVICE_NODE_PORT | SERVICE_LOAD_BALANCER | SERVICE_EXTERNAL_IP)
 
 static __always_inline _Bool is_from_outside(const struct pkt* p) {
-  return p->origin == FROM_UPLINK && !p->tunneled;
+  return p->origin == FROM_UPLINK && (!p->tunneled || p->dsr);
 }
 
 static __always_inline enum audience audience_of(const struct pkt* p) {
@@ -79,6 +80,10 @@ static __always_inline const struct backend* backend_at(struct pkt* p, const str
   return lookup(p, backends, &at);
 }
 
+static __always_inline _Bool is_for_dsr(const struct pkt* p, const struct service* service) {
+  return is_from_outside(p) && service->flags & SERVICE_DSR;
+}
+
 /* The backend this client had, while it serves and the client comes back in time. */
 static __always_inline const struct backend* same_as_before(struct pkt* p, const struct service_key* key,
                                                             const struct service* service) {
@@ -99,10 +104,12 @@ static __always_inline void remember_client(struct pkt* p, const struct service_
 
 static __always_inline const struct backend* choose_backend(struct pkt* p, const struct service_key* key,
                                                             const struct service* service, __u32 backends) {
-  const struct backend* backend = service->affinity_s ? same_as_before(p, key, service) : 0;
+  /* Two nodes choose for DSR, and only one of them may have seen the client before. */
+  const _Bool affine = service->affinity_s && !is_for_dsr(p, service);
+  const struct backend* backend = affine ? same_as_before(p, key, service) : 0;
   if (backend) return backend;
   backend = backend_at(p, key, service, choose_slot(p, key, service, backends));
-  if (backend && service->affinity_s) remember_client(p, key, backend);
+  if (backend && affine) remember_client(p, key, backend);
   return backend;
 }
 
@@ -111,6 +118,20 @@ static __always_inline const struct backend* choose_backend(struct pkt* p, const
 static __always_inline enum verdict no_backend(struct pkt* p, const struct service* service) {
   const __u32 local = is_from_outside(p) ? SERVICE_OUTSIDE_LOCAL : SERVICE_INSIDE_LOCAL;
   return drop(p, service->flags & local ? DROP_NO_LOCAL_BACKEND : DROP_NO_BACKEND);
+}
+
+static __always_inline _Bool is_here(struct pkt* p, const struct addr* address) {
+  return lookup(p, endpoints, address) || kind_of(route_to(p, address)) == ROUTE_HOST;
+}
+
+/* Direct server return: the packet goes to the backend's node as it came. There the tables are the same, so
+ * that the same backend is chosen, and its answer leaves with the service's address. */
+static __always_inline enum verdict leave_to_backends_node(struct pkt* p) {
+  const _Bool here = is_here(p, &p->to.destination);
+  if (p->tunneled && !here) return drop(p, DROP_NO_LOCAL_BACKEND); /* the nodes' tables differ for a moment */
+  p->dsr = !here || p->tunneled;
+  p->nat = here;
+  return CONTINUE;
 }
 
 static __always_inline enum verdict serve(struct pkt* p, const struct service_key* key,
@@ -124,7 +145,7 @@ static __always_inline enum verdict serve(struct pkt* p, const struct service_ke
   p->to.destination_port = backend->port;
   p->moved = moved_of(p, &backend->address, backend->port);
   p->nat = 1;
-  return CONTINUE;
+  return is_for_dsr(p, service) ? leave_to_backends_node(p) : CONTINUE;
 }
 
 /* ---- UDP knows no end: a flow whose backend serves no more begins again ------------------------------- */
@@ -141,8 +162,12 @@ static __always_inline void begin_again(struct pkt* p) {
   p->shadowed = !p->opening;
   p->opening = 1;
   p->found = 0;
-  p->stale = p->nat = 0;
+  p->stale = p->nat = p->dsr = 0;
   p->to = p->now;
+}
+
+static __always_inline _Bool is_left_to_this_node(struct pkt* p, const struct service* service) {
+  return p->tunneled && service->flags & SERVICE_DSR && kind_of(route_to(p, &p->now.source)) == ROUTE_WORLD;
 }
 
 proved_alone enum verdict service(struct pkt* p) {
@@ -151,6 +176,7 @@ proved_alone enum verdict service(struct pkt* p) {
   if (p->found || p->origin == TO_POD) return CONTINUE;
   struct service_key key = asked_for(p);
   const struct service* found = lookup(p, services, &key);
+  if (found && is_left_to_this_node(p, found)) p->dsr = 1;
   if (found)
     return is_from_outside(p) && !(found->flags & SERVICE_FROM_OUTSIDE) ? CONTINUE : serve(p, &key, found);
   key.port = 0, key.protocol = 0;

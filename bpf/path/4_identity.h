@@ -5,19 +5,6 @@
 #include "bpf/path/3_service.h"
 #include "bpf/path/pkt.h"
 
-static __always_inline struct prefix host_prefix(const struct addr* address) {
-  struct prefix prefix = {.prefixlen = 128};
-  copy(prefix.bytes, address->bytes, 16);
-  return prefix;
-}
-
-static __always_inline const struct route* route_to(struct pkt* p, const struct addr* address) {
-  const struct prefix prefix = host_prefix(address);
-  return lookup(p, routes, &prefix);
-}
-
-static __always_inline __u32 kind_of(const struct route* route) { return route ? route->kind : ROUTE_WORLD; }
-
 /* Pods and nodes are named exactly; everything else by the longest ipBlock that holds it. */
 static __always_inline __u32 identity_of(struct pkt* p, const struct addr* address) {
   const __u32* exact = lookup(p, identities, address);
@@ -46,12 +33,20 @@ static __always_inline _Bool owns_source(const struct pkt* p, const struct endpo
   return endpoint && endpoint->ifindex == p->ifindex && same_mac(endpoint->mac, p->source_mac);
 }
 
+static __always_inline _Bool is_node(struct pkt* p, __u32 v4) {
+  const struct addr address = from_v4(v4);
+  const struct route* route = route_to(p, &address);
+  return route && route->flags & ROUTE_NODE_ADDRESS;
+}
+
 /* A tunnel packet is believed when it came from the node that holds its inner source. What did not come by
- * tunnel cannot be from a pod of a node that is reached by tunnel. */
+ * tunnel cannot be from a pod of a node that is reached by tunnel. What another node leaves to this one to
+ * answer is from the world, and any node may. */
 static __always_inline _Bool came_the_right_way(struct pkt* p) {
   if (is_confined(&p->now.source)) return 0;
   const struct route* back = route_to(p, &p->now.source);
   const __u32 kind = kind_of(back);
+  if (p->tunneled && p->dsr) return kind == ROUTE_WORLD && is_node(p, p->outer_source);
   if (p->tunneled) return back && kind == ROUTE_TUNNEL && back->peer.words[3] == p->outer_source;
   if (kind == ROUTE_TUNNEL) return back->flags & ROUTE_NODE_ADDRESS;
   return kind == ROUTE_WORLD || kind == ROUTE_DIRECT;
@@ -125,7 +120,7 @@ static __always_inline enum verdict find_hop(struct pkt* p, const struct endpoin
 /* From the underlay comes the host's own traffic too; only services, pods and known flows are the path's
  * business. */
 static __always_inline _Bool is_hosts_own(const struct pkt* p) {
-  return is_from_outside(p) && !p->found && !p->nat && p->hop.kind != HOP_ENDPOINT;
+  return is_from_outside(p) && !p->found && !p->nat && !p->dsr && p->hop.kind != HOP_ENDPOINT;
 }
 
 proved_alone enum verdict identity(struct pkt* p) {

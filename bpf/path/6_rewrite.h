@@ -245,9 +245,48 @@ static __always_inline _Bool is_too_big(struct pkt* p) {
   return p->hop.kind == HOP_TUNNEL && wire_length(p) > node_of(p)->mtu;
 }
 
+static __always_inline _Bool is_connecting_by_tunnel(const struct pkt* p) {
+  return p->hop.kind == HOP_TUNNEL && p->protocol == PROTO_TCP && p->tcp_flags & TCP_SYN && !p->quoted &&
+         !p->fragment;
+}
+
+#define MOST_TCP_OPTIONS 10 /* none shorter than four bytes but those of one */
+
+/* Where the maximum segment size stands; 0: nowhere. */
+static __always_inline __u32 find_mss(struct pkt* p) {
+  const struct tcp_header* tcp = header(p, p->l4, sizeof *tcp);
+  if (!tcp) return 0;
+  __u32 at = p->l4 + (__u32)sizeof *tcp;
+  const __u32 end = p->l4 + (tcp->data_offset >> 4) * 4;
+  for (int i = 0; i < MOST_TCP_OPTIONS && at + sizeof(struct tcp_option) <= end; ++i) {
+    const struct tcp_option* option = header(p, at, sizeof *option);
+    if (!option || option->kind == TCP_OPTIONS_END) return 0;
+    if (option->kind == TCP_OPTION_MSS) return option->length == sizeof *option ? at : 0;
+    if (option->kind != TCP_OPTION_NONE && option->length < 2) return 0;
+    at += option->kind == TCP_OPTION_NONE ? 1 : option->length;
+  }
+  return 0;
+}
+
+/* Who connects says how large a segment it takes (RFC 9293 §3.7.1): no larger than what comes through the
+ * tunnel, so that the other side need not learn it from ICMP, which many a firewall drops. */
+own_frame enum verdict clamp_mss(struct pkt* p) {
+  const __u32 headers = sizeof(struct tcp_header) +
+                        (p->v4 ? (__u32)sizeof(struct ipv4_header) : (__u32)sizeof(struct ipv6_header));
+  const __u32 at = find_mss(p);
+  struct tcp_option* option = at ? header(p, at, sizeof *option) : 0;
+  if (!option || net16(option->value) + headers <= node_of(p)->mtu) return CONTINUE;
+  const __u16 most = net16((__u16)(node_of(p)->mtu - headers));
+  __u16 change = fold(port_change(option->value, most));
+  if ((at - p->l4) & 1) change = (__u16)(change << 8 | change >> 8); /* across two words of the sum */
+  option->value = most;
+  return fix_checksum(p, p->l4 + checksum_offset(p), change, PAYLOAD) ? drop(p, DROP_TRUNCATED) : CONTINUE;
+}
+
 static __always_inline enum verdict rewrite(struct pkt* p) {
   if (is_too_big(p)) return drop(p, DROP_TOO_BIG);
   enum verdict verdict = choose_source(p);
+  if (!verdict && is_connecting_by_tunnel(p)) verdict = clamp_mss(p);
   if (!verdict && is_routed(p)) verdict = spend_ttl(p);
   if (verdict) return verdict;
   if (!p->found)

@@ -1,5 +1,6 @@
 /* SCTP's checksum (RFC 9260 §6.8 and Appendix A) after the ports have changed. A CRC is linear: what changes
- * in the packet changes the checksum by the CRC of the change alone, and the change is four bytes, then zeros. */
+ * in the packet changes the checksum by the CRC of the change alone, and the change is four bytes, then
+ * zeros. */
 #ifndef THALWEG_CRC32C_H
 #define THALWEG_CRC32C_H
 

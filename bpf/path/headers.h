@@ -64,6 +64,15 @@ struct tcp_header {
   __u16 urgent;
 } on_wire;
 
+struct tcp_option {
+  __u8 kind;
+  __u8 length; /* both bytes included */
+  __u16 value; /* of MSS */
+} on_wire;
+#define TCP_OPTIONS_END 0
+#define TCP_OPTION_NONE 1 /* of one byte */
+#define TCP_OPTION_MSS  2
+
 struct udp_header {
   __u16 source;
   __u16 destination;

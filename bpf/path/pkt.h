@@ -39,6 +39,7 @@ struct pkt {        /* without pointers: functions proved_alone are given it as 
   __u8 tunneled : 1; /* it came in a tunnel header, now taken off */
   __u8 opening : 1;  /* its entry is in the table opening */
   __u8 suspect : 1;  /* UDP to a backend of which it must be asked whether it still serves */
+  __u8 dsr : 1; /* outside traffic that the backend's node answers by itself; not NAT: that node is another */
   __u8 occupied : 1; /* its key is that of another flow's NAT, in the other direction */
   __u8 shadowed : 1; /* an entry that is over still stands under one of its keys in the table flows */
 };

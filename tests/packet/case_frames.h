@@ -52,5 +52,6 @@ std::vector<Case> refused_cases();   // cases_refused.cc
 std::vector<Case> service_cases();   // cases_services.cc
 std::vector<Case> edge_cases();      // cases_edges.cc
 std::vector<Case> sctp_cases();      // cases_sctp.cc
+std::vector<Case> dsr_cases();       // cases_dsr.cc
 
 }  // namespace thalweg::packet

@@ -211,6 +211,56 @@ void outside(std::vector<Case>& out) {
                    {{FROM_UPLINK, asked.bytes(), redirected(HOP_ENDPOINT, delivered(sent).bytes())}}});
 }
 
+// TCP options around a maximum segment size.
+Frame connecting(Frame frame, const std::string& before, uint16_t mss, const std::string& after = "") {
+  frame.payload = "";
+  frame.tcp_options = before + "\x02\x04" + static_cast<char>(mss >> 8) + static_cast<char>(mss) + after;
+  frame.tcp_options.resize((frame.tcp_options.size() + 3) / 4 * 4);
+  return frame;
+}
+
+void segment_sizes(std::vector<Case>& out) {
+  const std::string nop = "\x01", stamps("\x08\x0a\0\0\0\x01\0\0\0\0", 10), scale("\x03\x03\x07", 3);
+  const Frame v4{.from = kPod, .to = kRemote}, v6{.from = kPod6, .to = kRemote6};
+  const auto by = [&](const Frame& asked, const Frame& sent) {
+    return Step{FROM_POD, asked.bytes(), redirected(HOP_TUNNEL, by_tunnel(routed(sent)))};
+  };
+  for (const std::string& before : {std::string(), nop, nop + nop + stamps, scale, scale + stamps})
+    out.push_back({"a segment size that does not come through the tunnel, behind other options",
+                   pods(),
+                   {by(connecting(v4, before, 1460, scale), connecting(v4, before, 1410, scale)),
+                    by(connecting(v6, before, 1440, scale), connecting(v6, before, 1390, scale))}});
+  Frame answers = v4;
+  answers.tcp_flags = kSyn | kAck;
+  Frame on = v4;
+  on.tcp_flags = kAck;
+  const Frame outside{.from = kPod, .to = kWorld};
+  Frame masqueraded = routed(connecting(outside, "", 1460));
+  masqueraded.from = kThis, masqueraded.from_port = kMasqueradePort;
+  out.push_back(
+      {"… an answer's as well, but no other segment's, and only the tunnel's",
+       pods(),
+       {by(connecting(answers, "", 65535), connecting(answers, "", 1410)),
+        by(connecting(on, "", 1460), connecting(on, "", 1460)),
+        {FROM_POD, connecting(outside, "", 1460).bytes(), redirected(HOP_WORLD, masqueraded.bytes())}}});
+  out.push_back({"a segment size that does come through the tunnel",
+                 pods(),
+                 {by(connecting(v4, "", 1410), connecting(v4, "", 1410)),
+                  by(connecting(v4, "", 536), connecting(v4, "", 536)),
+                  by(connecting(v6, "", 1391), connecting(v6, "", 1390))}});
+  for (const std::string& before :
+       {std::string("\0\x04\0\0", 4), std::string("\x08\x01", 2), std::string("\x08\0", 2)})
+    out.push_back({"options that end, or of no length: what follows is none",
+                   pods(),
+                   {by(connecting(v4, before, 1460), connecting(v4, before, 1460))}});
+  Frame data = v4;
+  data.payload = "\x02\x04\x05\xb4";
+  out.push_back({"data that reads like a segment size", pods(), {by(data, data)}});
+  Frame odd = v4;
+  odd.payload = "", odd.tcp_options = std::string("\x02\x06\x05\xb4\0\0\x02\x04", 8);
+  out.push_back({"a segment size of six bytes, one cut short", pods(), {by(odd, odd)}});
+}
+
 }  // namespace
 
 std::vector<Case> edge_cases() {
@@ -218,6 +268,7 @@ std::vector<Case> edge_cases() {
   for (const auto part : {headers, tunnel_headers, ways, errors, masquerades, strangers, port_used_again,
                           maglev_positions, outside})
     part(out);
+  segment_sizes(out);
   return out;
 }
 

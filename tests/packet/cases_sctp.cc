@@ -52,11 +52,11 @@ void checksums(std::vector<Case>& out) {
                  world,
                  {goes_to(unsummed(kAsked), kRemote), comes_back(unsummed(kAsked), 2)}});
   Bytes padded = kAsked.bytes() + std::string(6, '\0');
-  out.push_back({"SCTP: Ethernet's padding is not under the checksum",
-                 pods() + service(kVip, 80, kSctp, kNeighbour, 3868),
-                 {{FROM_POD, padded,
-                   redirected(HOP_ENDPOINT,
-                              delivered(sent_to(kAsked, kNeighbour)).bytes() + std::string(6, '\0'))}}});
+  out.push_back(
+      {"SCTP: Ethernet's padding is not under the checksum",
+       pods() + service(kVip, 80, kSctp, kNeighbour, 3868),
+       {{FROM_POD, padded,
+         redirected(HOP_ENDPOINT, delivered(sent_to(kAsked, kNeighbour)).bytes() + std::string(6, '\0'))}}});
   const Frame asked6{.from = kPod6, .to = "2001:db8:f::1", .protocol = kSctp, .ipv6_extension = true};
   out.push_back({"SCTP over IPv6",
                  pods() + service("2001:db8:f::1", 80, kSctp, kRemote6, 3868),
@@ -115,9 +115,10 @@ void associations(std::vector<Case>& out) {
                    world,
                    {goes_to(kAsked, kRemote), comes_back(kAsked, 2),
                     goes_to(chunk(kAsked, last), kRemote, 3868, 0, after), anew(0)}});
-  out.push_back({"SCTP: another INIT in the middle is a restart, and stays where it is",
-                 world,
-                 {goes_to(kAsked, kRemote), comes_back(kAsked, 2), goes_to(kAsked, kRemote, 3868, 0, after)}});
+  out.push_back(
+      {"SCTP: another INIT in the middle is a restart, and stays where it is",
+       world,
+       {goes_to(kAsked, kRemote), comes_back(kAsked, 2), goes_to(kAsked, kRemote, 3868, 0, after)}});
   out.push_back({"SCTP is under policy",
                  node() + endpoint(kPod, kSenderIfindex, 3) + rule_set(3, RULE_SET_ISOLATES_EGRESS) +
                      allow(3, EGRESS, IDENTITY_ANY, kTcp),

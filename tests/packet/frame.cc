@@ -47,9 +47,10 @@ std::string transport(const Frame& f, const std::string& pseudo_addresses) {
     return pseudo_addresses + be32(static_cast<uint32_t>(length)) + be32(f.protocol);
   };
   if (f.protocol == kTcp) {
-    const std::string segment = be16(f.from_port) + be16(f.to_port) + be32(f.sequence) +
-                                be32(f.acknowledged) + "\x50" + static_cast<char>(f.tcp_flags) +
-                                be16(f.window) + be16(0) + be16(0) + f.payload;
+    const std::string segment =
+        be16(f.from_port) + be16(f.to_port) + be32(f.sequence) + be32(f.acknowledged) +
+        static_cast<char>((20 + f.tcp_options.size()) / 4 << 4) + static_cast<char>(f.tcp_flags) +
+        be16(f.window) + be16(0) + be16(0) + f.tcp_options + f.payload;
     return with_checksum(segment, 16, pseudo(segment.size()));
   }
   if (f.protocol == kUdp) {

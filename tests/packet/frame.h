@@ -23,6 +23,7 @@ struct Frame {
   uint8_t tcp_flags = kSyn;
   uint8_t sctp_chunk = 1;         // type of the first: INIT
   bool no_sctp_checksum = false;  // still to be made by a device
+  std::string tcp_options = "";   // a multiple of 4 bytes
   uint32_t sequence = 1000, acknowledged = 2000;
   uint16_t window = 65535;
   uint8_t ttl = 64;
