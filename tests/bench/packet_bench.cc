@@ -21,7 +21,7 @@
 namespace thalweg::packet {
 namespace {
 
-constexpr int kRounds = 13, kCalls = 2000;
+constexpr int kRounds = 13, kCalls = 2000, kFound = 7;
 constexpr uint32_t kFewPolicies = 10, kManyPolicies = 10'000, kManyFlows = 100'000;
 const std::string kPod = "198.51.100.10", kNeighbour = "198.51.100.11", kVip = "203.0.113.130",
                   kBalanced = "203.0.113.131", kRemoteVip = "203.0.113.132", kRemote = "198.51.100.70";
@@ -140,6 +140,7 @@ class Path {
     return frame.bytes();
   }
 
+  int flows() const { return bpf_map__fd(skeleton_->maps.tw_flows); }
   uint32_t opening_rows() const { return bpf_map__max_entries(skeleton_->maps.tw_opening); }
 
  private:
@@ -198,6 +199,47 @@ Next many_balanced(Path& path) {
   return [packets, program = path.from_uplink(), at = size_t{0}]() mutable -> const Bytes& {
     if (at % kCalls == 0)
       for (const Bytes& packet : *packets) run_once(program, packet);
+    return (*packets)[at++ * 61'803 % packets->size()];
+  };
+}
+
+// ---- one lookup, beside which a packet among many flows stands
+
+// Looks the key behind the packet's Ethernet header up, and reads a byte of the row.
+int lookup_program(int table) {
+  constexpr int kKey = sizeof(flow_key);
+  const bpf_insn code[] = {
+      {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 2, .src_reg = 0, .off = 0, .imm = 14},
+      {.code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = 3, .src_reg = 10, .off = 0, .imm = 0},
+      {.code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = 3, .src_reg = 0, .off = 0, .imm = -kKey},
+      {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 4, .src_reg = 0, .off = 0, .imm = kKey},
+      {.code = BPF_JMP | BPF_CALL, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = BPF_FUNC_skb_load_bytes},
+      {.code = BPF_JMP | BPF_JNE | BPF_K, .dst_reg = 0, .src_reg = 0, .off = 7, .imm = 0},
+      {.code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = 2, .src_reg = 10, .off = 0, .imm = 0},
+      {.code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = 2, .src_reg = 0, .off = 0, .imm = -kKey},
+      {.code = BPF_LD | BPF_IMM | BPF_DW, .dst_reg = 1, .src_reg = BPF_PSEUDO_MAP_FD, .off = 0, .imm = table},
+      {.code = 0, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0},
+      {.code = BPF_JMP | BPF_CALL, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = BPF_FUNC_map_lookup_elem},
+      {.code = BPF_JMP | BPF_JEQ | BPF_K, .dst_reg = 0, .src_reg = 0, .off = 2, .imm = 0},
+      {.code = BPF_LDX | BPF_MEM | BPF_B, .dst_reg = 0, .src_reg = 0, .off = 100, .imm = 0},
+      {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = kFound},
+      {.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0},
+  };
+  const int fd = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "lookup", "GPL", code, std::size(code), nullptr);
+  if (fd < 0) give_up("load the looking program");
+  return fd;
+}
+
+// As many keys as there are flows, in the order of the table, which is a hash's.
+Next keys_of(int table, int program) {
+  auto packets = std::make_shared<std::vector<Bytes>>();
+  flow_key key{};
+  for (const void* last = nullptr; packets->size() < kManyFlows; last = &key) {
+    if (bpf_map_get_next_key(table, last, &key) != 0) give_up("read the flows' keys");
+    packets->push_back(Bytes(14, '\0') + raw(key));
+    if (run_once(program, packets->back()).code != kFound) give_up("look up a flow that there is");
+  }
+  return [packets, at = size_t{0}]() mutable -> const Bytes& {
     return (*packets)[at++ * 61'803 % packets->size()];
   };
 }
@@ -277,6 +319,8 @@ void measure_flows(Path& few, Path& many, int empty) {
   const Frame hot = balanced(kManyFlows + 1);
   const Bytes one = few.establish(pod, plain, pod, answer_to(plain, kNeighbour));
   many.establish(many.from_pod(), plain, many.from_pod(), answer_to(plain, kNeighbour));
+  const Next balanced_flows = many_balanced(few);
+  const int lookup = lookup_program(few.flows());
   const auto seen = in_turn({
       {empty, always(one)},
       {pod, always(one)},
@@ -284,7 +328,8 @@ void measure_flows(Path& few, Path& many, int empty) {
       {pod, always(few.establish(pod, to_service, pod, answer_to(to_service, kNeighbour)))},
       {uplink, always(few.establish(uplink, hot, pod, answer_to(hot, kNeighbour)))},
       {pod, always(few.establish(pod, to_remote, uplink, tunnelled(answer_to(to_remote, kRemote))))},
-      {uplink, many_balanced(few)},
+      {uplink, balanced_flows},
+      {lookup, keys_of(few.flows(), lookup)},
   });
   const double none = seen[0];
   const std::string peer = empty_peer();
@@ -294,6 +339,8 @@ void measure_flows(Path& few, Path& many, int empty) {
   print("lb_hot_ns", seen[4] - none, peer, none);
   print("lb_hot_tunnelled_ns", seen[5] - none, peer, none);
   print("lb_100k_ns", seen[6] - none, peer, none);
+  print("lb_100k_over_lookup", seen[6] - none,
+        "one lookup of as many keys in that table, the empty program taken off", seen[7] - none);
 }
 
 void measure_new_flows(Path& path, int empty) {
