@@ -83,6 +83,7 @@ static __always_inline enum verdict to_other_node(struct pkt* p, const struct no
   p->hop.kind = route->kind == ROUTE_TUNNEL ? HOP_TUNNEL : HOP_DIRECT;
   p->hop.ifindex = node->uplink_ifindex;
   p->hop.peer = route->peer;
+  p->hop.mtu = route->mtu;
   return CONTINUE;
 }
 

@@ -240,14 +240,20 @@ static __always_inline __u32 wire_length(struct pkt* p) {
   return p->l4 - p->l3 + transport + payload;
 }
 
-/* Asked before the packet is touched: its sender is told, and wants to hear of what it sent. */
-static __always_inline _Bool is_too_big(struct pkt* p) {
-  return p->hop.kind == HOP_TUNNEL && wire_length(p) > node_of(p)->mtu;
+/* The largest packet the hop takes; 0: what came here fits. */
+static __always_inline __u16 largest_to_hop(const struct pkt* p) {
+  if (p->hop.kind == HOP_TUNNEL) return p->hop.mtu ? p->hop.mtu : node_of(p)->mtu;
+  return p->hop.kind == HOP_DIRECT ? p->hop.mtu : 0;
 }
 
-static __always_inline _Bool is_connecting_by_tunnel(const struct pkt* p) {
-  return p->hop.kind == HOP_TUNNEL && p->protocol == PROTO_TCP && p->tcp_flags & TCP_SYN && !p->quoted &&
-         !p->fragment;
+/* Asked before the packet is touched: its sender is told, and wants to hear of what it sent. */
+static __always_inline _Bool is_too_big(struct pkt* p) {
+  const __u16 largest = largest_to_hop(p);
+  return largest && wire_length(p) > largest;
+}
+
+static __always_inline _Bool is_connecting(const struct pkt* p) {
+  return p->protocol == PROTO_TCP && p->tcp_flags & TCP_SYN && !p->quoted && !p->fragment;
 }
 
 #define MOST_TCP_OPTIONS 10 /* none shorter than four bytes but those of one */
@@ -268,15 +274,15 @@ static __always_inline __u32 find_mss(struct pkt* p) {
   return 0;
 }
 
-/* Who connects says how large a segment it takes (RFC 9293 §3.7.1): no larger than what comes through the
- * tunnel, so that the other side need not learn it from ICMP, which many a firewall drops. */
-own_frame enum verdict clamp_mss(struct pkt* p) {
+/* Who connects says how large a segment it takes (RFC 9293 §3.7.1): no larger than what comes by the way to
+ * it, so that the other side need not learn it from ICMP, which many a firewall drops. */
+own_frame enum verdict clamp_mss(struct pkt* p, __u16 largest) {
   const __u32 headers = sizeof(struct tcp_header) +
                         (p->v4 ? (__u32)sizeof(struct ipv4_header) : (__u32)sizeof(struct ipv6_header));
   const __u32 at = find_mss(p);
   struct tcp_option* option = at ? header(p, at, sizeof *option) : 0;
-  if (!option || net16(option->value) + headers <= node_of(p)->mtu) return CONTINUE;
-  const __u16 most = net16((__u16)(node_of(p)->mtu - headers));
+  if (!option || net16(option->value) + headers <= largest) return CONTINUE;
+  const __u16 most = net16((__u16)(largest - headers));
   __u16 change = fold(port_change(option->value, most));
   if ((at - p->l4) & 1) change = (__u16)(change << 8 | change >> 8); /* across two words of the sum */
   option->value = most;
@@ -286,7 +292,8 @@ own_frame enum verdict clamp_mss(struct pkt* p) {
 static __always_inline enum verdict rewrite(struct pkt* p) {
   if (is_too_big(p)) return drop(p, DROP_TOO_BIG);
   enum verdict verdict = choose_source(p);
-  if (!verdict && is_connecting_by_tunnel(p)) verdict = clamp_mss(p);
+  const __u16 largest = largest_to_hop(p);
+  if (!verdict && largest && is_connecting(p)) verdict = clamp_mss(p, largest);
   if (!verdict && is_routed(p)) verdict = spend_ttl(p);
   if (verdict) return verdict;
   if (!p->found)

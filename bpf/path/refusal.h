@@ -190,12 +190,11 @@ struct icmp_error {
   __u16 mtu;
 };
 
-static __always_inline struct icmp_error error_of(const struct pkt* p) {
+static __always_inline struct icmp_error error_of(const struct pkt* p, __u16 largest) {
   struct icmp_error unreachable = {p->v4 ? ICMP_UNREACHABLE : ICMPV6_UNREACHABLE,
                                    p->v4 ? ICMP_PORT_UNREACHABLE : ICMPV6_PORT_UNREACHABLE, 0};
   struct icmp_error expired = {p->v4 ? ICMP_TIME_EXCEEDED : ICMPV6_TIME_EXCEEDED, 0, 0};
-  struct icmp_error too_big = {p->v4 ? ICMP_UNREACHABLE : ICMPV6_TOO_BIG, p->v4 ? ICMP_TOO_BIG : 0,
-                               node_of(p)->mtu};
+  struct icmp_error too_big = {p->v4 ? ICMP_UNREACHABLE : ICMPV6_TOO_BIG, p->v4 ? ICMP_TOO_BIG : 0, largest};
   return p->reason == DROP_TTL_EXPIRED ? expired : p->reason == DROP_TOO_BIG ? too_big : unreachable;
 }
 
@@ -212,7 +211,7 @@ static __always_inline __u32 quoted_bytes(__u8 protocol) {
 
 /* Quotes the IP header and as much of the next one as tells the flow: a whole TCP header, because less could
  * not be cut from a packet whose checksum a device finishes. */
-own_frame enum verdict icmp_refusal(struct pkt* p) {
+own_frame enum verdict icmp_refusal(struct pkt* p, __u16 largest) {
   const __u32 network = p->l4 - p->l3, transport = quoted_bytes(p->protocol);
   const __u32 more = network + sizeof(struct icmp_header), payload = more + transport;
   const struct addr source = speaker(p);
@@ -220,7 +219,7 @@ own_frame enum verdict icmp_refusal(struct pkt* p) {
   p->length = p->l4 + transport + more;
   const __u32 icmp_at = p->l4, quoted_l4 = p->l4 + more;
   if (steady_checksum(p, quoted_l4, transport)) return DROP;
-  const struct icmp_error error = error_of(p);
+  const struct icmp_error error = error_of(p, largest);
   struct icmp_header icmp = {.type = error.type, .code = error.code};
   /* RFC 1191 §4: the MTU in the last two bytes; RFC 4443 §3.2: in the last four. */
   icmp.sequence = net16(error.mtu);
@@ -239,11 +238,12 @@ own_frame enum verdict icmp_refusal(struct pkt* p) {
 /* The dropped packet as the answer to it, on its way to the sender; DROP: there is none. */
 static __always_inline enum verdict refuse(struct pkt* p) {
   if (!is_told(p) || !is_plain(p) || p->origin == TO_POD) return DROP;
+  const __u16 largest = largest_to_hop(p); /* before the sender's hop takes its place */
   if (find_sender(p)) return DROP;
   const _Bool by_reset =
       p->protocol == PROTO_TCP && (p->reason == DROP_NO_SERVICE_PORT || p->reason == DROP_NO_BACKEND);
   const __u8 reason = p->reason;
-  if (by_reset ? reset(p) : icmp_refusal(p)) return DROP;
+  if (by_reset ? reset(p) : icmp_refusal(p, largest)) return DROP;
   const enum verdict verdict = forward(p);
   p->reason = reason;
   return verdict;

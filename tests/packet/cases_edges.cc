@@ -248,6 +248,9 @@ void segment_sizes(std::vector<Case>& out) {
                  {by(connecting(v4, "", 1410), connecting(v4, "", 1410)),
                   by(connecting(v4, "", 536), connecting(v4, "", 536)),
                   by(connecting(v6, "", 1391), connecting(v6, "", 1390))}});
+  out.push_back({"a segment size for a peer that carries less",
+                 pods() + route("198.51.100.64/26", ROUTE_TUNNEL, kOther, 0, 1300),
+                 {by(connecting(v4, "", 1460), connecting(v4, "", 1260))}});
   for (const std::string& before :
        {std::string("\0\x04\0\0", 4), std::string("\x08\x01", 2), std::string("\x08\0", 2)})
     out.push_back({"options that end, or of no length: what follows is none",

@@ -132,6 +132,37 @@ void routers(std::vector<Case>& out) {
         {FROM_UPLINK, much.bytes(), refused(DROP_TOO_BIG, HOP_WORLD, error_about(much, kThis, kTooBig))}}});
 }
 
+// Peers differ in what the way to them carries; the sender here is a neighbour of the large, too.
+void peers_that_carry_less(std::vector<Case>& out) {
+  const auto sized = [](const std::string& to, size_t bytes) {
+    Frame frame{.from = kPod, .to = to, .protocol = kUdp};
+    frame.payload = std::string(bytes - 28, 'x');
+    frame.fragment = 0x4000;
+    return frame;
+  };
+  const IcmpError less{3, 4, 1300};
+  const Frame fits = sized(kRemote, 1300), large = sized(kRemote, 1301);
+  out.push_back({"too large for the tunnel to one peer",
+                 pods() + route("198.51.100.64/26", ROUTE_TUNNEL, kOther, 0, 1300),
+                 {told(large, DROP_TOO_BIG, kThis, less),
+                  {FROM_POD, fits.bytes(), redirected(HOP_TUNNEL, by_tunnel(routed(fits)))},
+                  told(large, DROP_TOO_BIG, kThis, less)}});
+  const std::string neighbour = "198.51.100.130";
+  const Frame fits_there = sized(neighbour, 1300), large_there = sized(neighbour, 1301);
+  const Rows direct = pods() + route("198.51.100.128/26", ROUTE_DIRECT, "192.0.2.3", 0, 1300);
+  out.push_back({"too large for a direct route",
+                 direct,
+                 {{FROM_POD, fits_there.bytes(), redirected(HOP_DIRECT, routed(fits_there).bytes())},
+                  told(large_there, DROP_TOO_BIG, kThis, less)}});
+  Frame remote = sized(neighbour, 1301);
+  remote.from = kRemote;
+  out.push_back({"too large for a direct route, having come by tunnel",
+                 direct,
+                 {{FROM_UPLINK, from_tunnel(remote),
+                   refused(DROP_TOO_BIG, HOP_TUNNEL,
+                           Tunnel{kThis, kOther}.around(error_about(remote, kThis, less)))}}});
+}
+
 void too_many(std::vector<Case>& out) {
   const Frame tcp{.from = kPod, .to = kVip};
   std::vector<Step> steps(1000, reset(tcp, DROP_NO_BACKEND));
@@ -149,6 +180,7 @@ std::vector<Case> refused_cases() {
   services(out);
   elsewhere(out);
   routers(out);
+  peers_that_carry_less(out);
   too_many(out);
   return out;
 }

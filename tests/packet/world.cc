@@ -36,8 +36,9 @@ addr abi_address(const std::string& text) {
   return out;
 }
 
-PutRow route(const std::string& cidr, route_kind kind, const std::string& peer, uint32_t flags) {
-  return row(TABLE_routes, abi_prefix(cidr), ::route{abi_address(peer), kind, flags});
+PutRow route(const std::string& cidr, route_kind kind, const std::string& peer, uint16_t flags,
+             uint16_t mtu) {
+  return row(TABLE_routes, abi_prefix(cidr), ::route{abi_address(peer), kind, flags, mtu});
 }
 
 Rows node() {

@@ -29,7 +29,8 @@ inline constexpr uint16_t kMasqueradePort = 61000;  // the only one: what is cho
 Rows node();
 
 addr abi_address(const std::string& text);
-PutRow route(const std::string& cidr, route_kind kind, const std::string& peer = "", uint32_t flags = 0);
+PutRow route(const std::string& cidr, route_kind kind, const std::string& peer = "", uint16_t flags = 0,
+             uint16_t mtu = 0);
 // A pod of this node on the interface given.
 PutRow endpoint(const std::string& address, uint32_t ifindex = kSenderIfindex, uint32_t rule_set = 0);
 PutRow identity(const std::string& address, uint32_t identity);
