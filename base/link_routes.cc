@@ -107,21 +107,36 @@ Result<std::vector<Route>> routes(Socket& socket, uint32_t table) {
   return all;
 }
 
-Result<bool> is_local(Socket& socket, const Ip& ip) {
+namespace {
+
+// The route a packet to ip would take; no route is no reply.
+Result<> look_up(Socket& socket, const Ip& ip, const std::function<void(const nlmsghdr&)>& on_route) {
   Message message(RTM_GETROUTE);
   auto& header = message.header<rtmsg>();
   header.rtm_family = family_of(ip);
   header.rtm_dst_len = ip.is_v4() ? 32 : 128;
   message.put_ip(RTA_DST, ip);
+  return context(unless_absent(socket.ask(message, on_route), {ENETUNREACH, EHOSTUNREACH}), "route to {}",
+                 ip);
+}
+
+}  // namespace
+
+Result<bool> is_local(Socket& socket, const Ip& ip) {
   bool local = false;
-  TRY(context(unless_absent(socket.ask(message,
-                                       [&](const nlmsghdr& reply) {
-                                         local = static_cast<const rtmsg*>(NLMSG_DATA(&reply))->rtm_type ==
-                                                 RTN_LOCAL;
-                                       }),
-                            {ENETUNREACH, EHOSTUNREACH}),
-              "route to {}", ip));
+  TRY(look_up(socket, ip, [&](const nlmsghdr& reply) {
+    local = static_cast<const rtmsg*>(NLMSG_DATA(&reply))->rtm_type == RTN_LOCAL;
+  }));
   return local;
+}
+
+Result<uint32_t> route_mtu(Socket& socket, const Ip& ip) {
+  uint32_t mtu = 0;
+  TRY(look_up(socket, ip, [&](const nlmsghdr& reply) {
+    const Attributes attrs(reply, sizeof(rtmsg));
+    mtu = Attributes(attrs.get(RTA_METRICS)).u32(RTAX_MTU).value_or(0);
+  }));
+  return mtu;
 }
 
 // ---- neighbours

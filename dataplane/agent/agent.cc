@@ -14,8 +14,10 @@
 #include "dataplane/agent/cni_server.h"
 #include "dataplane/agent/host_monitor.h"
 #include "dataplane/agent/overlay.h"
+#include "dataplane/agent/path_mtus.h"
 #include "dataplane/agent/saved_objects.h"
 #include "dataplane/agent/status.h"
+#include "dataplane/intent/nodes.h"
 #include "kube/relay.h"
 #include "kube/source.h"
 
@@ -25,6 +27,7 @@ namespace {
 constexpr uint64_t kRetryMs = 1'000;
 constexpr uint64_t kBootCheckMs = 50, kBootPatienceMs = 3'000;
 constexpr uint64_t kHostQuietMs = 50, kHostMaxMs = 500;  // after a change of links or routes by anybody
+constexpr uint64_t kUnderlayQuietMs = 200, kUnderlayMaxMs = 5'000;  // a router's table may never rest
 constexpr size_t kManyObjects = 10'000;
 
 // Says something once, not at every retry.
@@ -105,8 +108,9 @@ struct Agent::Impl {
 
   Timer boot_timer, retry, verify_timer, sweep_timer;
   ObjectSaver saver;
-  Debounce save, host_changed;
+  Debounce save, host_changed, underlay_changed;
   HostMonitor monitor;
+  PathMtus path_mtus;
   OnceLog settle_log, node_log, attach_log, routes_log;
 
   Impl(asio::io_context& loop, AgentOptions given)
@@ -122,9 +126,9 @@ struct Agent::Impl {
         saver(options.state_dir + "/objects.json"),
         save(loop, options.save_quiet_ms, options.save_max_ms, [this] { save_now(); }),
         host_changed(loop, kHostQuietMs, kHostMaxMs, [this] { keep_host(); }),
-        monitor(loop, [this](const nlmsghdr* message) {
-          if (message == nullptr || keeper.concerns(*message)) host_changed.poke();
-        }) {}
+        underlay_changed(loop, kUnderlayQuietMs, kUnderlayMaxMs, [this] { follow_underlay(); }),
+        monitor(loop, [this](const nlmsghdr* message) { on_netlink(message); }),
+        path_mtus(loop, options.tunnel_port, [this] { underlay_changed.poke(); }) {}
 
   Result<> open();
   Result<> open_source();
@@ -135,7 +139,9 @@ struct Agent::Impl {
   void keep_node();
   Result<> set_up_node(const kube::Node& node);
   void keep_routes();
+  void on_netlink(const nlmsghdr* message);
   void keep_host();
+  void follow_underlay();
   void settle();
   void keep_attached();
   Result<> attach_all();
@@ -264,10 +270,12 @@ Result<> Agent::Impl::set_up_node(const kube::Node& node) {
   const uint32_t tunnel_bytes = config.overlay == Overlay::Direct ? 0 : kTunnelBytes;
   config.mtu = options.mtu != 0 ? options.mtu : inner_mtu(link.mtu, tunnel_bytes);
   config.segment = TRY(segment_of(socket, link.index));
+  config.path_mtus = TRY(path_mtus.read(socket, cluster.nodes, options.node_name, link.mtu));
   leg = TRY(ensure_host_leg(socket, options.node_name, config.mtu));
   TRY(set_forwarding(link.name, config.overlay != Overlay::Vxlan));
   TRY(ipam->set_ranges(node.pod_cidrs));
   if (config.uplink_ifindex != link.index || config.host_ifindex != leg.host.index) attached = false;
+  cni->set_mtu(config.mtu);
   keeper.repairs.links += config.host_ifindex != 0 && config.host_ifindex != leg.host.index;
   uplink = link.name;
   config.uplink_ifindex = link.index;
@@ -297,6 +305,21 @@ void Agent::Impl::keep_routes() {
 void Agent::Impl::keep_host() {
   if (!node_ready) return;
   keep_node();
+  keep_routes();
+  settle();
+}
+
+void Agent::Impl::on_netlink(const nlmsghdr* message) {
+  if (message == nullptr || keeper.concerns(*message)) return host_changed.poke();
+  if (HostKeeper::concerns_underlay(*message, config.uplink_ifindex)) underlay_changed.poke();
+}
+
+// What the way to peers carries may be another now.
+void Agent::Impl::follow_underlay() {
+  if (!node_ready) return;
+  const Config before = config;
+  keep_node();
+  if (config == before) return;
   keep_routes();
   settle();
 }
@@ -448,7 +471,9 @@ void Agent::Impl::stop() {
   verify_timer.stop();
   sweep_timer.stop();
   host_changed.stop();
+  underlay_changed.stop();
   monitor.stop();
+  path_mtus.stop();
   save.stop();
   if (source) source->stop();
   server.stop();
@@ -465,6 +490,7 @@ Result<> Agent::start() {
   TRY(impl_->open());
   TRY(context(impl_->relay.start(), "relay"));
   TRY(impl_->monitor.start());
+  TRY(impl_->path_mtus.start());
   TRY(impl_->open_source());
   impl_->boot_timer.every(kBootCheckMs, [this] { impl_->await_source(); });
   impl_->serve();

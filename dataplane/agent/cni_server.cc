@@ -88,6 +88,19 @@ Result<> CniServer::attach_all() {
   return {};
 }
 
+void CniServer::set_mtu(uint32_t mtu) {
+  std::vector<AttachedPod> others;
+  for (const auto& [attachment, pod] : attachments_.all())
+    if (pod.mtu != mtu) others.push_back(pod);
+  for (AttachedPod& pod : others) {
+    pod.mtu = mtu;
+    const auto recorded = attachments_.put(pod);
+    const auto done = recorded ? repair_pod_side(spec_of(pod)) : std::unexpected(recorded.error());
+    if (!done) log::warn("the pod's MTU", {{"pod", pod.pod.str()}, {"error", done.error().message}});
+  }
+  if (!others.empty()) log::info("pods have another MTU", {{"pods", others.size()}, {"mtu", mtu}});
+}
+
 void CniServer::add_host_sides(HostState& state) const {
   for (const auto& [key, owner] : link_owner_)
     if (const AttachedPod* pod = attachments_.find(owner))

@@ -44,6 +44,8 @@ class CniServer {
   // What waits looks again; the agent calls it after every change.
   void poke();
   void stop();
+  // The underlay's MTU has changed: so do the pods' own, and what a later CHECK expects.
+  void set_mtu(uint32_t mtu);
   // What the pods' links need on the host's side.
   void add_host_sides(HostState& state) const;
   // Host-side links of the pods.

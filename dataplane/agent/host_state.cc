@@ -113,4 +113,16 @@ bool HostKeeper::concerns(const nlmsghdr& message) const {
   }
 }
 
+bool HostKeeper::concerns_underlay(const nlmsghdr& message, uint32_t uplink) {
+  const void* payload = mnl_nlmsg_get_payload(&message);
+  switch (message.nlmsg_type) {
+    case RTM_NEWLINK:
+    case RTM_DELLINK:
+      return static_cast<uint32_t>(static_cast<const ifinfomsg*>(payload)->ifi_index) == uplink;
+    case RTM_NEWROUTE:
+    case RTM_DELROUTE: return static_cast<const rtmsg*>(payload)->rtm_protocol != nl::kProtocolThalweg;
+    default: return false;
+  }
+}
+
 }  // namespace thalweg::dataplane

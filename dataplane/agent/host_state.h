@@ -37,6 +37,8 @@ class HostKeeper {
 
   // Whether a message of a route netlink group is about what is kept here.
   bool concerns(const nlmsghdr& message) const;
+  // Whether it is about how peers are reached: the uplink, or others' routes.
+  static bool concerns_underlay(const nlmsghdr& message, uint32_t uplink);
 
   Repairs repairs;
 

@@ -56,11 +56,6 @@ Result<nl::Link> find_uplink(nl::Socket& socket, const std::string& name, const 
   return fail("no interface has an InternalIP of this node's Node object: give --uplink");
 }
 
-uint16_t inner_mtu(uint32_t uplink_mtu, uint32_t tunnel_bytes) {
-  return static_cast<uint16_t>(
-      std::clamp<uint32_t>(uplink_mtu - std::min(uplink_mtu, tunnel_bytes), 576, 65'535));
-}
-
 Result<HostLeg> ensure_host_leg(nl::Socket& socket, const std::string& node_name, uint32_t mtu) {
   if (auto there = nl::link_by_name(socket, kHostLink); !there) TRY(create_leg(socket, node_name, mtu));
   HostLeg leg {
@@ -92,7 +87,7 @@ Result<> set_forwarding(const std::string& uplink, bool direct) {
 HostRoutes desired_routes(const kube::Store<kube::Node>& nodes, const Config& config) {
   HostRoutes desired;
   const auto self = nodes.find({"", config.node_name});
-  const auto add = [&](const Cidr& cidr, const std::string& whose, const Ip& direct) {
+  const auto add = [&](const Cidr& cidr, const std::string& whose, const Ip& direct, uint16_t mtu) {
     const Ip source = self == nodes.end() ? Ip() : address_of(*self->second, cidr.is_v4());
     if (source.is_none()) return;  // the host has no address to speak from in this family
     if (covers_a_node(cidr, nodes)) {
@@ -107,13 +102,15 @@ HostRoutes desired_routes(const kube::Store<kube::Node>& nodes, const Config& co
                                                         : kPodGateway6,
                               .source = source,
                               .onlink = true,
-                              .mtu = by_leg ? 0u : config.mtu});  // the uplink carries more than a pod takes
+                              // The uplink carries more than a pod takes.
+                              .mtu = mtu != 0 || by_leg ? mtu : config.mtu});
   };
-  for (const Cidr& cidr : config.service_cidrs) add(cidr, "--service-cidr", {});
+  for (const Cidr& cidr : config.service_cidrs) add(cidr, "--service-cidr", {}, 0);
   for (const auto& [key, node] : nodes)
     if (key.name != config.node_name)
       for (const Cidr& cidr : node->pod_cidrs)
-        add(cidr, "Node " + key.name, direct_next_hop(config, *node, cidr.is_v4()));
+        add(cidr, "Node " + key.name, direct_next_hop(config, *node, cidr.is_v4()),
+            mtu_to_pods(config, *node, cidr.is_v4()));
   return desired;
 }
 

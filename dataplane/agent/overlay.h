@@ -15,14 +15,8 @@ namespace thalweg::dataplane {
 inline constexpr const char* kHostLink = "thalweg_host";  // where the host's routes point
 inline constexpr const char* kNetLink = "thalweg_net";  // its other end: from_host decides at its tc ingress
 
-// VXLAN over IPv4: outer IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14 (RFC 7348).
-inline constexpr uint32_t kTunnelBytes = 50;
-
 // The interface named, or for an empty name the one that has one of the addresses.
 Result<nl::Link> find_uplink(nl::Socket& socket, const std::string& name, const std::vector<Ip>& addresses);
-
-// Largest inner packet over this uplink, bytes, at most 65535.
-uint16_t inner_mtu(uint32_t uplink_mtu, uint32_t tunnel_bytes = kTunnelBytes);
 
 struct HostLeg {
   nl::Link host;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -36,6 +37,8 @@ struct Config {
   Mac host_mac{};
   uint16_t tunnel_port = 4789;
   uint16_t mtu = 1450;  // largest inner packet, bytes
+  // Largest packet on the underlay to a peer's address, where the way there carries less than the uplink.
+  std::map<Ip, uint16_t> path_mtus;
   uint32_t vni = 1;
   Overlay overlay = Overlay::Vxlan;
   std::vector<Cidr> segment;  // prefixes whose addresses are neighbours on the uplink

@@ -16,11 +16,13 @@ Ip first_of_family(const std::vector<Ip>& addresses, bool v4) {
   return found == addresses.end() ? Ip() : *found;
 }
 
-Claim route_claim(const Cidr& to, route_kind kind, Rank rank, const Ip& peer = {}, uint32_t flags = 0) {
+Claim route_claim(const Cidr& to, route_kind kind, Rank rank, const Ip& peer = {}, uint16_t flags = 0,
+                  uint16_t mtu = 0) {
   route value{};
   value.peer = to_addr(peer);
   value.kind = kind;
   value.flags = flags;
+  value.mtu = mtu;
   return claim_row(TABLE_routes, to_prefix(to), value, fmt::format("the route to {}", to), rank);
 }
 
@@ -45,7 +47,24 @@ bool is_neighbour(const Config& config, const Ip& ip) {
          std::ranges::any_of(config.segment, [&](const Cidr& prefix) { return prefix.contains(ip); });
 }
 
+// Where the tunnel to the node ends; none: there is none.
+Ip tunnel_end(const Config& config, const kube::Node& node) {
+  return config.overlay == Overlay::Direct ? Ip() : first_of_family(node.addresses, true);
+}
+
+uint16_t mtu_to_peer(const Config& config, const Ip& peer, bool tunnel) {
+  const auto outer = config.path_mtus.find(peer);
+  if (outer == config.path_mtus.end()) return 0;
+  const uint16_t inner = tunnel ? inner_mtu(outer->second) : outer->second;
+  return inner < config.mtu ? inner : 0;
+}
+
 }  // namespace
+
+uint16_t inner_mtu(uint32_t underlay_mtu, uint32_t tunnel_bytes) {
+  return static_cast<uint16_t>(
+      std::clamp<uint32_t>(underlay_mtu - std::min(underlay_mtu, tunnel_bytes), 576, 65'535));
+}
 
 std::vector<Ip> own_addresses(const Config& config, const kube::Node* own) {
   std::vector<Ip> out;
@@ -75,15 +94,23 @@ Ip direct_next_hop(const Config& config, const kube::Node& node, bool v4) {
   return found == node.addresses.end() ? Ip() : *found;
 }
 
+uint16_t mtu_to_pods(const Config& config, const kube::Node& node, bool v4) {
+  const Ip direct = direct_next_hop(config, node, v4);
+  return direct.is_none() ? mtu_to_peer(config, tunnel_end(config, node), true)
+                          : mtu_to_peer(config, direct, false);
+}
+
 Fragment peer_fragment(const Config& config, const kube::Node& node) {
   Fragment out;
-  const Ip tunnel = config.overlay == Overlay::Direct ? Ip() : first_of_family(node.addresses, true);
+  const Ip tunnel = tunnel_end(config, node);
   bool reached = !node.addresses.empty();
-  const auto claim = [&](const Cidr& to, const Ip& direct, uint32_t flags) {
+  const auto claim = [&](const Cidr& to, const Ip& direct, uint16_t flags) {
     if (!direct.is_none())
-      out.claims.push_back(route_claim(to, ROUTE_DIRECT, kPeer, direct, flags));
+      out.claims.push_back(
+          route_claim(to, ROUTE_DIRECT, kPeer, direct, flags, mtu_to_peer(config, direct, false)));
     else if (!tunnel.is_none())
-      out.claims.push_back(route_claim(to, ROUTE_TUNNEL, kPeer, tunnel, flags));
+      out.claims.push_back(
+          route_claim(to, ROUTE_TUNNEL, kPeer, tunnel, flags, mtu_to_peer(config, tunnel, true)));
     else
       reached = false;
   };

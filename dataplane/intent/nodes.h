@@ -7,12 +7,19 @@
 
 namespace thalweg::dataplane {
 
+// VXLAN over IPv4: outer IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14 (RFC 7348).
+inline constexpr uint32_t kTunnelBytes = 50;
+// Largest inner packet where the underlay carries so much, bytes, at most 65535.
+uint16_t inner_mtu(uint32_t underlay_mtu, uint32_t tunnel_bytes = kTunnelBytes);
+
 // own: this node's object, or nullptr while it is unknown.
 Fragment node_fragment(const Config& config, const kube::Node* own);
 // Routes to another node's pods and addresses.
 Fragment peer_fragment(const Config& config, const kube::Node& node);
 // The node's address of the family that is a neighbour here; none: its pods are reached by tunnel.
 Ip direct_next_hop(const Config& config, const kube::Node& node, bool v4);
+// The largest packet to the node's pods, where that is less than what pods here send; 0: it is not.
+uint16_t mtu_to_pods(const Config& config, const kube::Node& node, bool v4);
 Fragment endpoint_fragment(const LocalPod& link, uint32_t rule_set);
 
 // This node's addresses, as configured or else as its object says.

@@ -1,16 +1,18 @@
-"""Two nodes whose kernel state is damaged, under a running agent and under a dead one: all of it must come back. And
-nodes that come, move and go: their routes must follow at once. Run by CTest for the tunnel and for direct routes."""
+"""Two nodes whose kernel state is damaged, under a running agent and under a dead one: all of it must come back. Nodes
+that come, move and go, an underlay that carries less than it did: routes and MTUs must follow at once. Run by CTest for the
+tunnel and for direct routes."""
 
 import argparse
 import json
 import os
+import re
 import signal
 import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from cluster import NODES, Cluster, write  # noqa: E402
+from cluster import NODES, OUTSIDE, Cluster, write  # noqa: E402
 from demo import paint, show_logs  # noqa: E402
 from host import LabError, cgroup2_root, ip, wait_for  # noqa: E402
 
@@ -85,6 +87,8 @@ class Checks:
         link = self.pod_link("web-1")
         self.while_it_runs(before, link)
         self.while_it_is_dead(before, link)
+        self.underlay_changes(link)
+        self.a_peer_moves()
         self.nodes_change()
         return self.good
 
@@ -152,6 +156,88 @@ class Checks:
                   lambda: set(before) ^ set(self.state()))
         self.soon("dead: every pod is reached again", self.reaches_all, within_s=10)
 
+    # ---- the underlay's MTU
+
+    def sent(self, place, address, size):
+        """One packet of so many bytes that must not be cut; arrived, or the MTU that was told, or 0."""
+        overhead = 48 if ":" in address else 28
+        done = self.c.lab.call(["ping", "-n", "-c", "1", "-W", "0.2", "-M", "do", "-s", str(size - overhead), address], ns=place)
+        told = re.search(r"mtu ?[=:] ?(\d+)", done.stdout + done.stderr)
+        return "arrived" if done.returncode == 0 else int(told.group(1)) if told else 0
+
+    def largest_is(self, place, pods, size):
+        """So much arrives at each of the pods, and one byte more is refused with that figure. The first packet may be the one by
+        which the way is learned."""
+        return all(self.sent(place, address, size) == "arrived" and size in [self.sent(place, address, size + 1) for _ in range(2)]
+                   for pod in pods for address in (self.c.v4(pod), self.c.v6(pod)))
+
+    def mtus(self, link):
+        """What n1's pod link says at both its ends, and the host's leg."""
+        def of(name, ns):
+            return json.loads(ip("-j", "link", "show", name, ns=ns).stdout)[0]["mtu"]
+        return {of(link, self.n1), of("eth0", self.c.lab.name("web-1")), of("thalweg_host", self.n1)}
+
+    def underlay_changes(self, link):
+        direct = self.overlay == "auto"
+        ip("link", "set", "eth0", "mtu", "1400", ns=self.n1)
+        self.soon("the uplink carries 1400: pods and the host's leg 1350", lambda: self.mtus(link) == {1350}, lambda: self.mtus(link))
+        self.soon("… a full packet still arrives, one more byte is refused at once",
+                  lambda: self.largest_is("client-1", ["web-1", "web-2"], 1350))
+        ip("link", "set", "eth0", "mtu", "1500", ns=self.n1)
+        self.soon("… 1500 again: all as before", lambda: self.mtus(link) == {1450}, lambda: self.mtus(link))
+        self.soon("… and a full packet arrives", lambda: self.largest_is("client-1", ["web-1", "web-2"], 1450))
+
+        peer = NODES["n2"][0]
+        ip("route", "add", peer, "dev", "eth0", "mtu", "1350", ns=self.n1)
+        to_peer = 1350 if direct else 1300
+        self.soon(f"a route to one peer carries 1350: its pods get {to_peer}, told so, the others all",
+                  lambda: self.v4_largest_is("client-1", "web-2", to_peer) and self.v4_largest_is("client-1", "web-1", 1450))
+        self.soon("… the host knows it, too", lambda: self.v4_largest_is("n1", "web-2", to_peer))
+        ip("route", "del", peer, "dev", "eth0", ns=self.n1)
+        # Asked by a pod that has not been told: what a pod was told, its own kernel believes for ten minutes.
+        self.soon("… no more: the table forgets it", lambda: self.mtus_of_routes() == {0}, self.mtus_of_routes)
+        self.soon("… and all is as before",
+                  lambda: self.v4_largest_is("stranger-1", "web-2", 1450) and self.v4_largest_is("n1", "web-2", 1450))
+        if not direct:
+            self.a_router_says()
+
+    def v4_largest_is(self, place, pod, size):
+        address = self.c.v4(pod)
+        return self.sent(place, address, size) == "arrived" and size in [self.sent(place, address, size + 1) for _ in range(2)]
+
+    def a_router_says(self):
+        """The way to n2 leads over a router whose next link carries less: only its ICMP errors tell."""
+        out, peer = self.c.lab.name("out"), NODES["n2"][0]
+        for key in ("net.ipv4.ip_forward=1", "net.ipv4.conf.all.send_redirects=0", "net.ipv4.conf.eth0.send_redirects=0"):
+            self.c.lab.call(["sysctl", "-qw", key], ns="out")
+        ip("route", "add", peer, "dev", "eth0", "mtu", "1350", ns=out)
+        ip("route", "add", peer, "via", OUTSIDE, "dev", "eth0", ns=self.n1)
+        self.soon("a router carries 1350: n1 learns it, and pods are told 1300", lambda: self.v4_largest_is("web-1", "web-2", 1300),
+                  lambda: [self.sent("web-1", self.c.v4("web-2"), size) for size in (1300, 1301, 1450)])
+        ip("route", "del", peer, "dev", "eth0", ns=self.n1)
+        ip("route", "del", peer, "dev", "eth0", ns=out)
+
+    # ---- nodes
+
+    def a_peer_moves(self):
+        """n2 gets another address under a flow that goes on."""
+        moved, n2 = "192.0.2.22", self.c.lab.name("n2")
+        flow = self.c.lab.start("flow", ["ping", "-n", "-i", "0.1", "-c", "60", self.c.v4("web-2")], ns="client-1", piped=True)
+        time.sleep(1)
+        path = f"{self.c.manifests}/00-nodes.yaml"
+        self.c.lab.call(["sysctl", "-qw", "net.ipv4.conf.eth0.promote_secondaries=1"], ns="n2")
+        ip("addr", "add", f"{moved}/24", "dev", "eth0", ns=n2)
+        ip("addr", "del", f"{NODES['n2'][0]}/24", "dev", "eth0", ns=n2)
+        with open(path) as file:
+            text = file.read()
+        write(path, text.replace(NODES["n2"][0], moved))
+        old = bytes(int(part) for part in NODES["n2"][0].split(".")).hex()
+        self.soon("n2 has another address: nothing of the old one is left on n1", lambda: old not in self.rows(), self.rows)
+        self.soon("… every pod is reached", self.reaches_all, within_s=10)
+        said = flow.communicate(timeout=15)[0]
+        answered = int(re.search(r"(\d+) received", said).group(1))
+        self.say(f"… a flow between pods goes on: {answered} of 60 answered", answered >= 50, said[-300:])
+
     def nodes_change(self):
         path = f"{self.c.manifests}/node-n3.yaml"
 
@@ -177,6 +263,10 @@ class Checks:
         os.unlink(path)
         self.soon("… goes: no route, no row of it is left", lambda: not leads("10.244.4.0/24") and "c000020e" not in self.rows(),
                   self.state)
+
+    def mtus_of_routes(self):
+        """The last member of struct route."""
+        return {int.from_bytes(bytes.fromhex(value)[-2:], "little") for _, value in json.loads(self.rows())}
 
     def rows(self):
         """The table of routes, as hex."""

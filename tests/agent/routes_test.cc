@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "dataplane/agent/overlay.h"
+#include "dataplane/intent/nodes.h"
 
 namespace thalweg::dataplane {
 namespace {
@@ -47,6 +48,17 @@ TEST(HostRoutes, ANeighboursPodsGoByTheNodeItself) {
   EXPECT_EQ(routes.routes[1].mtu, 1450u) << "what the pods there take";
   EXPECT_EQ(routes.routes[1].source.str(), "192.0.2.11");
   EXPECT_EQ(routes.routes[1].link, 2u);
+}
+
+TEST(HostRoutes, TellWhatThePathToAPeerCarries) {
+  Config config = here();
+  config.path_mtus = {{*Ip::parse("192.0.2.12"), 1400}};
+  EXPECT_EQ(desired_routes(two_nodes("10.244.2.0/24"), config).routes.at(0).mtu, 1350u) << "by tunnel";
+  config.overlay = Overlay::Auto;
+  config.segment = {*Cidr::parse("192.0.2.0/24")};
+  EXPECT_EQ(desired_routes(two_nodes("10.244.2.0/24"), config).routes.at(0).mtu, 1400u) << "directly";
+  config.path_mtus = {{*Ip::parse("192.0.2.12"), 1480}};
+  EXPECT_EQ(desired_routes(two_nodes("10.244.2.0/24"), config).routes.at(0).mtu, 1450u) << "as pods";
 }
 
 TEST(HostRoutes, ARangeOverANodesAddressIsRefusedByName) {

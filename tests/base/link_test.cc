@@ -191,6 +191,17 @@ TEST(Link, RoutesBothFamilies) {
   }
 }
 
+TEST(Link, ARoutesMtuIsFound) {
+  NEED_NETNS();
+  Pair pair("routemtu");
+  auto& socket = pair.ns.socket();
+  ASSERT_TRUE(set_address(socket, {.ip = ip("192.0.2.5"), .length = 120, .link = pair.a.index}));
+  EXPECT_EQ(route_mtu(socket, ip("192.0.2.9")).value(), 0u);
+  ASSERT_TRUE(set_route(socket, {.to = cidr("192.0.2.9/32"), .link = pair.a.index, .mtu = 1400}));
+  EXPECT_EQ(route_mtu(socket, ip("192.0.2.9")).value(), 1400u);
+  EXPECT_EQ(route_mtu(socket, ip("203.0.113.9")).value(), 0u) << "no route";
+}
+
 TEST(Link, ReplacingARouteLeavesOne) {
   NEED_NETNS();
   Pair pair("replace");

@@ -49,6 +49,22 @@ TEST(NodesTest, OwnAndOtherNodesBecomeRoutes) {
       << "a node without podCIDRs is a peer too";
 }
 
+TEST(NodesTest, APeersRouteSaysWhenItCarriesLess) {
+  Config config = here();
+  config.path_mtus = {{ip("192.0.2.2"), 1400}, {ip("192.0.2.3"), 1490}};
+  const auto nodes = cluster(node("n1", {}, {"192.0.2.1"}), node("n2", {"10.2.0.0/24"}, {"192.0.2.2"}),
+                             node("n3", {"10.3.0.0/24"}, {"192.0.2.3"}));
+  const auto by_tunnel = compile_from_scratch(config, nodes, {});
+  EXPECT_EQ(route_to(by_tunnel, "10.2.0.0/24").mtu, 1350u);
+  EXPECT_EQ(route_to(by_tunnel, "192.0.2.2/32").mtu, 1350u);
+  EXPECT_EQ(route_to(by_tunnel, "10.3.0.0/24").mtu, 1440u);
+  config.overlay = Overlay::Auto;
+  config.segment = {cidr("192.0.2.0/24")};
+  const auto direct = compile_from_scratch(config, nodes, {});
+  EXPECT_EQ(route_to(direct, "10.2.0.0/24").mtu, 1400u);
+  EXPECT_EQ(route_to(direct, "10.3.0.0/24").mtu, 0u) << "more than a pod sends";
+}
+
 TEST(NodesTest, TheNodeRowHoldsWhatTheNodeIs) {
   const auto intent =
       compile_from_scratch(here(), cluster(node("n1", {}, {"192.0.2.1", "2001:db8::1", "192.0.2.7"})), {});

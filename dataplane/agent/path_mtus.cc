@@ -1,0 +1,139 @@
+#include "dataplane/agent/path_mtus.h"
+#include "base/asio.h"
+
+#include <arpa/inet.h>
+#include <linux/icmp.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <chrono>
+#include <set>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/loop.h"
+
+namespace thalweg::dataplane {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr auto kHolds = std::chrono::minutes(10);  // as in Linux, and RFC 1191 §6.3
+constexpr int kMostReads = 64;                     // then a pause: anyone may send ICMP
+constexpr uint64_t kPauseMs = 100;
+constexpr uint16_t kSmallest = 552;  // net.ipv4.route.min_pmtu: what says less is a forgery, or a curiosity
+
+uint16_t be16(std::span<const uint8_t> bytes, size_t at) {
+  return static_cast<uint16_t>(bytes[at] << 8 | bytes[at + 1]);
+}
+
+// Length of the IPv4 header the bytes begin with; 0: they do not.
+size_t ipv4_header(std::span<const uint8_t> bytes, uint8_t protocol) {
+  if (bytes.size() < 20 || bytes[0] >> 4 != 4 || bytes[9] != protocol) return 0;
+  const size_t length = (bytes[0] & 15) * 4u;
+  return length >= 20 && length <= bytes.size() ? length : 0;
+}
+
+}  // namespace
+
+std::optional<TooBig> read_too_big(std::span<const uint8_t> packet, uint16_t tunnel_port) {
+  const size_t header = ipv4_header(packet, IPPROTO_ICMP);
+  if (header == 0 || packet.size() < header + 8) return std::nullopt;
+  const auto icmp = packet.subspan(header);
+  if (icmp[0] != ICMP_DEST_UNREACH || icmp[1] != ICMP_FRAG_NEEDED) return std::nullopt;
+  const auto quoted = icmp.subspan(8);
+  const size_t inner = ipv4_header(quoted, IPPROTO_UDP);
+  if (inner == 0 || quoted.size() < inner + 4 || be16(quoted, inner + 2) != tunnel_port) return std::nullopt;
+  const TooBig said{Ip::v4(quoted[16], quoted[17], quoted[18], quoted[19]), be16(icmp, 6)};
+  return said.mtu == 0 ? std::nullopt : std::optional(said);  // RFC 1191 §5: a router older than that
+}
+
+struct PathMtus::Impl : std::enable_shared_from_this<Impl> {
+  struct Learned {
+    uint16_t mtu;
+    Clock::time_point until;
+  };
+
+  asio::posix::stream_descriptor socket;
+  Timer pause;
+  uint16_t tunnel_port;
+  std::function<void()> on_change;
+  std::set<Ip> peers;
+  std::map<Ip, Learned> learned;  // only of peers
+
+  Impl(asio::io_context& io, uint16_t port, std::function<void()> callback)
+      : socket(io), pause(io), tunnel_port(port), on_change(std::move(callback)) {}
+
+  void wait() {
+    socket.async_wait(asio::posix::stream_descriptor::wait_read,
+                      [self = shared_from_this()](const boost::system::error_code& error) {
+                        if (error || !self->socket.is_open()) return;
+                        self->read();
+                        self->pause.after(kPauseMs, [self] { self->wait(); });
+                      });
+  }
+
+  void read() {
+    std::array<uint8_t, 2048> buffer;
+    bool changed = false;
+    for (int i = 0; i < kMostReads; ++i) {
+      const ssize_t got = ::recv(socket.native_handle(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+      if (got <= 0) break;
+      if (const auto said = read_too_big({buffer.data(), static_cast<size_t>(got)}, tunnel_port))
+        changed |= learn(*said);
+    }
+    if (changed) on_change();
+  }
+
+  bool learn(const TooBig& said) {
+    if (!peers.contains(said.peer)) return false;
+    const uint16_t mtu = std::max(said.mtu, kSmallest);
+    const auto known = learned.find(said.peer);
+    const bool less = known == learned.end() || mtu < known->second.mtu;
+    if (!less && mtu > known->second.mtu) return false;  // of a packet sent before the smaller was known
+    learned[said.peer] = {mtu, Clock::now() + kHolds};
+    if (less) log::info("the path to a peer carries less", {{"peer", said.peer.str()}, {"mtu", mtu}});
+    return less;
+  }
+};
+
+PathMtus::PathMtus(asio::io_context& io, uint16_t tunnel_port, std::function<void()> on_change)
+    : impl_(std::make_shared<Impl>(io, tunnel_port, std::move(on_change))) {}
+PathMtus::~PathMtus() { stop(); }
+
+Result<> PathMtus::start() {
+  Fd fd(::socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_ICMP));
+  const icmp_filter filter{.data = ~(1u << ICMP_DEST_UNREACH)};
+  if (!fd || ::setsockopt(fd.get(), SOL_RAW, ICMP_FILTER, &filter, sizeof filter) != 0)
+    return fail_errno(errno, "listen to ICMP errors");
+  impl_->socket.assign(fd.release());
+  impl_->wait();
+  return {};
+}
+
+void PathMtus::stop() {
+  boost::system::error_code ignored;
+  impl_->pause.stop();
+  if (impl_->socket.is_open()) impl_->socket.close(ignored);
+}
+
+Result<std::map<Ip, uint16_t>> PathMtus::read(nl::Socket& socket, const kube::Store<kube::Node>& nodes,
+                                              const std::string& own_name, uint32_t uplink_mtu) {
+  impl_->peers.clear();
+  for (const auto& [key, node] : nodes)
+    if (key.name != own_name) impl_->peers.insert(node->addresses.begin(), node->addresses.end());
+  std::erase_if(impl_->learned, [&](const auto& entry) {
+    return !impl_->peers.contains(entry.first) || entry.second.until < Clock::now();
+  });
+  std::map<Ip, uint16_t> less;
+  for (const Ip& peer : impl_->peers) {
+    uint32_t mtu = uplink_mtu;
+    if (const uint32_t routed = TRY(nl::route_mtu(socket, peer)); routed != 0) mtu = std::min(mtu, routed);
+    if (const auto said = impl_->learned.find(peer); said != impl_->learned.end())
+      mtu = std::min<uint32_t>(mtu, said->second.mtu);
+    if (mtu < uplink_mtu) less.emplace(peer, static_cast<uint16_t>(std::min(mtu, 65'535u)));
+  }
+  return less;
+}
+
+}  // namespace thalweg::dataplane

@@ -1,0 +1,50 @@
+// How large a packet the underlay carries to each peer, where that is less than the uplink: from the kernel's
+// routes, and from what routers on the way say about this node's tunnel packets (which belong to no socket,
+// so the kernel does not learn it by itself). Used by the agent.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+
+#include "base/asio_fwd.h"
+#include "base/link.h"
+#include "base/result.h"
+#include "kube/cluster.h"
+
+namespace thalweg::dataplane {
+
+struct TooBig {
+  Ip peer;
+  uint16_t mtu = 0;  // of the outer packet
+  bool operator==(const TooBig&) const = default;
+};
+
+// The IPv4 packet of a raw ICMP socket, if a router says in it (RFC 1191 §3) that a tunnel packet was too
+// large.
+std::optional<TooBig> read_too_big(std::span<const uint8_t> packet, uint16_t tunnel_port);
+
+class PathMtus {
+ public:
+  // on_change: a router has told of a peer that carries less than was known.
+  PathMtus(asio::io_context& io, uint16_t tunnel_port, std::function<void()> on_change);
+  ~PathMtus();
+
+  // Listens to routers in this network namespace.
+  Result<> start();
+  void stop();
+
+  // What is known now of the other nodes. What a router has said holds for ten minutes.
+  Result<std::map<Ip, uint16_t>> read(nl::Socket& socket, const kube::Store<kube::Node>& nodes,
+                                      const std::string& own_name, uint32_t uplink_mtu);
+
+  struct Impl;
+
+ private:
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace thalweg::dataplane

@@ -1,0 +1,56 @@
+// What routers say of tunnel packets, as a raw socket hears it.
+#include <gtest/gtest.h>
+
+#include "dataplane/agent/path_mtus.h"
+
+namespace thalweg::dataplane {
+namespace {
+
+using Bytes = std::vector<uint8_t>;
+
+Bytes ipv4(uint8_t protocol, const Bytes& to, const Bytes& payload) {
+  Bytes packet(16, 0);
+  packet[0] = 0x45, packet[9] = protocol;
+  packet.insert(packet.end(), to.begin(), to.end());
+  packet.insert(packet.end(), payload.begin(), payload.end());
+  return packet;
+}
+
+const Bytes kPeer = {192, 0, 2, 12}, kSelf = {192, 0, 2, 11};
+const Bytes kUdp = {0xc0, 0x01, 0x12, 0xb5, 0, 100, 0, 0};  // to port 4789
+
+Bytes error(uint8_t type, uint8_t code, uint16_t mtu, const Bytes& quoted) {
+  Bytes icmp = {type, code, 0, 0, 0, 0, static_cast<uint8_t>(mtu >> 8), static_cast<uint8_t>(mtu)};
+  icmp.insert(icmp.end(), quoted.begin(), quoted.end());
+  return ipv4(1, kSelf, icmp);
+}
+
+TEST(TooBig, SaysWhichPeerAndHowMuch) {
+  const auto said = read_too_big(error(3, 4, 1400, ipv4(17, kPeer, kUdp)), 4789);
+  ASSERT_TRUE(said);
+  EXPECT_EQ(*said, (TooBig{*Ip::parse("192.0.2.12"), 1400}));
+}
+
+TEST(TooBig, NothingElseCounts) {
+  const Bytes tunnelled = ipv4(17, kPeer, kUdp);
+  EXPECT_FALSE(read_too_big(error(3, 3, 1400, tunnelled), 4789)) << "another code";
+  EXPECT_FALSE(read_too_big(error(11, 4, 1400, tunnelled), 4789)) << "another type";
+  EXPECT_FALSE(read_too_big(error(3, 4, 0, tunnelled), 4789)) << "a router that does not say";
+  EXPECT_FALSE(read_too_big(error(3, 4, 1400, tunnelled), 8472)) << "another port";
+  EXPECT_FALSE(read_too_big(error(3, 4, 1400, ipv4(6, kPeer, kUdp)), 4789)) << "TCP";
+}
+
+TEST(TooBig, EveryShorterPacketIsRefused) {
+  const Bytes whole = error(3, 4, 1400, ipv4(17, kPeer, kUdp));
+  const size_t needed = 20 + 8 + 20 + 4;
+  for (size_t length = 0; length < whole.size(); ++length) {
+    const Bytes cut(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(length));
+    EXPECT_EQ(read_too_big(cut, 4789).has_value(), length >= needed) << length;
+  }
+  Bytes longer = whole;
+  longer[28] = 0x4f;  // the quoted header claims options that are not there
+  EXPECT_FALSE(read_too_big(longer, 4789));
+}
+
+}  // namespace
+}  // namespace thalweg::dataplane
