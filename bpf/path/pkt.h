@@ -18,9 +18,9 @@ struct pkt {        /* without pointers: functions proved_alone are given it as 
   __u32 ifindex;           /* where it came in */
   __u32 length;            /* of the whole packet, bytes */
   __u32 fragment_id;       /* as the header has it */
+  __u32 end;               /* where its IP packet ends; padding may follow */
   __u32 outer_source;      /* IPv4 source of the tunnel header taken off */
   __u16 l3, l4;            /* where its headers begin */
-  __u16 end;               /* where its IP packet ends; padding may follow */
   __u16 quoted, quoted_l4; /* ditto, of the packet inside an ICMP error */
   __u8 origin;             /* enum origin */
   __u8 reason;             /* enum drop_reason */

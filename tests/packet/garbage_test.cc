@@ -3,16 +3,11 @@
 // THALWEG_SEED repeats a run (it is printed), THALWEG_PACKETS makes it longer.
 #include <gtest/gtest.h>
 
-#include <array>
 #include <cstdlib>
-#include <cstring>
-#include <memory>
 #include <random>
-#include <set>
 
-#include "bpf/port/native.h"
 #include "tests/packet/frame.h"
-#include "tests/packet/world.h"
+#include "tests/packet/target.h"
 
 namespace thalweg::packet {
 
@@ -38,29 +33,6 @@ class Chance {
  private:
   std::mt19937_64 random_;
 };
-
-Rows world() {
-  Rows rows = node() + endpoint("198.51.100.10", kSenderIfindex, 1) + endpoint("2001:db8:1::10") +
-              endpoint("198.51.100.11", kOtherIfindex, 2) + rule_set(1, RULE_SET_ISOLATES_INGRESS) +
-              rule_set(2, RULE_SET_ISOLATES_INGRESS | RULE_SET_ISOLATES_EGRESS) +
-              allow(1, INGRESS, IDENTITY_ANY, kTcp) + allow(2, INGRESS, 5) +
-              allow(2, EGRESS, IDENTITY_ANY, kUdp, 80) + identity("198.51.100.10", 5) +
-              ip_block("203.0.113.0/25", 5) + route("198.51.100.128/26", ROUTE_DIRECT, "192.0.2.3");
-  return rows + service("203.0.113.130", 80, kTcp, "198.51.100.70", 8080) +
-         service("203.0.113.130", 80, kUdp, "198.51.100.11", 53) + service("203.0.113.131", 80, kTcp, "", 0) +
-         service("192.0.2.1", 80, kTcp, "198.51.100.70", 8080, SERVICE_NODE_PORT) +
-         service("203.0.113.20", 80, kTcp, "198.51.100.10", 8080, SERVICE_LOAD_BALANCER) +
-         FullService{
-             .address = "203.0.113.131", .port = 53, .flags = SERVICE_CLUSTER_IP | SERVICE_INSIDE_LOCAL}
-             .rows() +
-         FullService{.address = "203.0.113.20",
-                     .port = 8080,
-                     .inside = {"198.51.100.10"},
-                     .flags = SERVICE_LOAD_BALANCER,
-                     .source_ranges = {"192.0.2.0/24"}}
-             .rows() +
-         service("2001:db8:f::1", 80, kTcp, "2001:db8:2::70", 8080);
-}
 
 const std::vector<std::string> kAddresses = {
     "198.51.100.10", "198.51.100.10", "198.51.100.11", "198.51.100.12", "198.51.100.70",
@@ -140,72 +112,6 @@ Bytes hostile_frame(Chance& chance) {
   return bytes;
 }
 
-// The path over its tables, and what it was seen to count.
-class Target {
- public:
-  Target() : engine_(native_new()) {
-    native_set_clock(
-        engine_.get(), [](void* now) { return *static_cast<__u64*>(now); }, &now_ns_);
-    native_seed(engine_.get(), 1);
-    for (const PutRow& row : world()) native_put(engine_.get(), row.table, row.key.data(), row.value.data());
-  }
-
-  void advance(uint64_t ns) { now_ns_ += ns; }
-
-  // Empty: all is as it must be.
-  std::string take(origin from, const Bytes& frame, uint32_t headroom) {
-    const auto size = static_cast<uint32_t>(frame.size());
-    const std::unique_ptr<uint8_t[]> buffer(new uint8_t[headroom + size]);
-    std::memcpy(buffer.get() + headroom, frame.data(), size);
-    native_packet packet{buffer.get(), headroom + size, headroom, size, kSenderIfindex, from};
-    const native_outcome out = native_run(engine_.get(), &packet);
-    ++ran_;
-    bytes_ += size;
-    if (out.verdict < PASS || out.verdict > REDIRECT) return "no verdict";
-    verdicts_.insert(out.verdict);
-    if (packet.start + uint64_t{packet.length} > packet.capacity) return "the packet left its buffer";
-    if (out.reason >= DROP_REASONS) return "an unknown reason";
-    if (out.verdict == DROP ? out.reason == DROP_NONE : out.verdict == PASS && out.reason != DROP_NONE)
-      return "a drop without a reason, or a reason without";
-    if (out.verdict == REDIRECT && (out.hop.kind == HOP_NONE || out.hop.kind > HOP_WORLD || !out.hop.ifindex))
-      return "redirected nowhere";
-    ++seen_[out.reason];
-    return "";
-  }
-
-  void expect_counters_add_up() const {
-    uint64_t packets = 0, bytes = 0;
-    for (uint32_t row = 0; row < 64; ++row) {
-      const auto* counter = static_cast<const counter_row*>(native_get(engine_.get(), TABLE_counters, &row));
-      ASSERT_NE(counter, nullptr);
-      EXPECT_EQ(counter->packets, row < DROP_REASONS ? seen_[row] : 0) << "reason " << row;
-      packets += counter->packets;
-      bytes += counter->bytes;
-    }
-    EXPECT_EQ(packets, ran_);
-    EXPECT_EQ(bytes, bytes_);
-  }
-
-  void expect_variety() const {
-    EXPECT_EQ(verdicts_.size(), 3u);
-    EXPECT_GT(seen_[DROP_NONE], ran_ / 10) << "hardly anything gets past the door";
-    // What this world cannot bring about: it is configured.
-    for (int reason = DROP_NONE; reason < DROP_NOT_CONFIGURED; ++reason)
-      EXPECT_GT(seen_[static_cast<size_t>(reason)], 0u) << "no frame came as far as drop reason " << reason;
-  }
-
- private:
-  using counter_row = ::counter;
-  struct Free {
-    void operator()(native* engine) const { native_free(engine); }
-  };
-  __u64 now_ns_ = 1'000'000'000'000;
-  std::unique_ptr<native, Free> engine_;
-  std::array<uint64_t, DROP_REASONS> seen_{};
-  std::set<int> verdicts_;
-  uint64_t ran_ = 0, bytes_ = 0;
-};
-
 std::string hex(const Bytes& bytes) {
   std::string out;
   for (const unsigned char byte : bytes) {
@@ -213,6 +119,15 @@ std::string hex(const Bytes& bytes) {
     out += "0123456789abcdef"[byte & 15];
   }
   return out;
+}
+
+void expect_variety(const Target& target, uint64_t ran) {
+  EXPECT_EQ(target.verdicts().size(), 3u);
+  EXPECT_GT(target.seen(DROP_NONE), ran / 10) << "hardly anything gets past the door";
+  // What this world cannot bring about: it is configured.
+  for (int reason = DROP_NONE; reason < DROP_NOT_CONFIGURED; ++reason)
+    EXPECT_GT(target.seen(static_cast<drop_reason>(reason)), 0u)
+        << "no frame came as far as drop reason " << reason;
 }
 
 }  // namespace
@@ -231,8 +146,8 @@ TEST(Garbage, IsDecidedCountedAndHarmless) {
     ASSERT_EQ(target.take(from, frame, headroom), "")
         << "THALWEG_SEED=" << seed << ", frame " << i << ", origin " << from << ": " << hex(frame);
   }
-  target.expect_counters_add_up();
-  if (most >= 100'000) target.expect_variety();
+  EXPECT_EQ(target.counted(), "");
+  if (most >= 100'000) expect_variety(target, most);
 }
 
 }  // namespace thalweg::packet
