@@ -192,7 +192,9 @@ struct affinity {
  * share a row. */
 #define MOVED_ROWS 1024u
 static inline __u32 moved_row(const struct addr* address, __u16 port) {
-  __u64 mix = (address->halves[0] ^ address->halves[1] ^ port) * 0x9e3779b97f4a7c15ull;
+  __u64 mix = address->halves[0] ^ address->halves[1];
+  mix ^= mix >> 32 ^ port; /* what differs among pods stands in the high half */
+  mix *= 0x9e3779b97f4a7c15ull;
   return (__u32)(mix >> 32) % MOVED_ROWS;
 }
 

@@ -94,11 +94,25 @@ void decode_traffic(const Field& spec, Service& service) {
   if (by_client) service.affinity_timeout_s = static_cast<uint32_t>(timeout.integer(1, 86400, 10800));
 }
 
+// A wrong one must not keep the Service as it was, when the list may have become narrower. The API server
+// lets white space stand around a range.
+void decode_source_ranges(const Field& list, Service& service) {
+  list.each([&](const Field& one) {
+    std::string text = one.string();
+    const size_t first = text.find_first_not_of(" \t"), last = text.find_last_not_of(" \t");
+    if (first != std::string::npos) text = text.substr(first, last - first + 1);
+    if (const auto cidr = Cidr::parse_lenient(text))
+      service.load_balancer_source_ranges.push_back(*cidr);
+    else
+      service.wrong_source_ranges.push_back(std::move(text));
+  });
+}
+
 void decode_load_balancer(const Field& root, Service& service) {
-  service.load_balancer_source_ranges = decode_cidrs(root["spec"]["loadBalancerSourceRanges"]);
+  decode_source_ranges(root["spec"]["loadBalancerSourceRanges"], service);
   root["status"]["loadBalancer"]["ingress"].each([&](const Field& one) {
     const Field ip = one["ip"];
-    if (!one["ipMode"].choose<bool>({{"VIP", true}, {"Proxy", false}}, true) || !ip.present()) return;
+    if (!one["ipMode"].choose<bool>({{"VIP", true}, {"Proxy", false}}, true) || ip.string().empty()) return;
     if (const auto address = ip.ip()) service.load_balancer_ips.push_back(*address);
   });
 }

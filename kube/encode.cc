@@ -175,7 +175,9 @@ void encode_kind(const Service& service, json::object& root) {
     spec["clusterIP"] = service.cluster_ips.front().str();
   put(spec, "externalIPs", texts(service.external_ips));
   put(spec, "externalName", service.external_name);
-  put(spec, "loadBalancerSourceRanges", texts(service.load_balancer_source_ranges));
+  auto ranges = texts(service.load_balancer_source_ranges);
+  for (const auto& wrong : service.wrong_source_ranges) ranges.emplace_back(json::string(wrong));
+  put(spec, "loadBalancerSourceRanges", std::move(ranges));
   put(spec, "ports", each(service.ports, ports));
   put(spec, "selector", encode_labels(service.selector));
   put_flag(spec, "publishNotReadyAddresses", service.publish_not_ready);

@@ -109,6 +109,7 @@ struct Service {
   std::vector<Ip> external_ips;
   std::vector<Ip> load_balancer_ips;  // status.loadBalancer.ingress[].ip with ipMode VIP or none
   std::vector<Cidr> load_balancer_source_ranges;
+  std::vector<std::string> wrong_source_ranges;  // what stood among them and is no CIDR
   std::string external_name;
   std::vector<ServicePort> ports;
   Labels selector;

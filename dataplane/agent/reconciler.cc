@@ -20,7 +20,8 @@ class Failures {
       case TABLE_services:  // its backends are not all there
         return change.op == Op::Put && services_.contains(change.key);
       case TABLE_backends:  // the service row still counts them
-        return change.op == Op::Delete && services_.contains(service_of(change.key));
+      case TABLE_members:
+      case TABLE_maglev: return change.op == Op::Delete && services_.contains(service_of(change));
       case TABLE_endpoints:
         return change.op == Op::Put && rule_sets_.contains(from_bytes<endpoint>(change.value).rule_set);
       case TABLE_rule_sets:  // an endpoint still refers to it: a row of zeros would isolate nothing
@@ -33,7 +34,9 @@ class Failures {
   void add(const Change& change) {
     switch (change.table) {
       case TABLE_services: services_.insert(change.key); break;
-      case TABLE_backends: services_.insert(service_of(change.key)); break;
+      case TABLE_backends:
+      case TABLE_members:
+      case TABLE_maglev: services_.insert(service_of(change)); break;
       case TABLE_rules: rules_.insert(rule_set_of(change)); break;
       case TABLE_rule_sets: rule_sets_.insert(from_bytes<__u32>(change.key)); break;
       case TABLE_endpoints:
@@ -50,7 +53,8 @@ class Failures {
   }
 
  private:
-  static Bytes service_of(const Bytes& key) { return to_bytes(from_bytes<backend_key>(key).service); }
+  // The keys of what belongs to a service begin with it.
+  static Bytes service_of(const Change& change) { return change.key.substr(0, sizeof(service_key)); }
   static uint32_t rule_set_of(const Change& change) { return from_bytes<rule_key>(change.key).rule_set; }
 
   const Intent& applied_;
@@ -70,6 +74,7 @@ Change in_transition(Change change) {
 Result<> Reconciler::adopt() {
   applied_ = TRY(dump_all(datapath_));
   owed_.clear();
+  TRY(moved_.adopt(datapath_));
   return read_generation();
 }
 
@@ -113,8 +118,11 @@ Result<uint64_t> Reconciler::take_in_drift() {
 Result<> Reconciler::make(const std::vector<Change>& changes) {
   bump_owed_ |= invalidates_flows(applied_, changes);
   auto applied = apply(changes);
+  auto moved = moved_.raise(datapath_);
   auto bumped = bump();
-  return applied ? std::move(bumped) : std::move(applied);
+  for (auto* one : {&applied, &moved})
+    if (!*one) return std::move(*one);
+  return bumped;
 }
 
 Result<> Reconciler::apply(const std::vector<Change>& changes) {
@@ -165,6 +173,7 @@ Result<> Reconciler::doubt_flows() {
 
 void Reconciler::note(const Change& change) {
   ++stats_.changes_applied;
+  moved_.note(applied_, change);
   if (change.op == Op::Put)
     put(applied_, change.table, change.key, change.value);
   else

@@ -5,6 +5,7 @@
 
 #include <array>
 
+#include "dataplane/agent/moved.h"
 #include "dataplane/intent/diff.h"
 #include "dataplane/intent/intent.h"
 
@@ -36,7 +37,8 @@ class Reconciler {
   // Every cached flow is decided once more.
   Result<> doubt_flows();
 
-  bool settled() const { return owed_.empty() && !bump_owed_; }  // false: update() has to be called again
+  // false: update() has to be called again
+  bool settled() const { return owed_.empty() && !bump_owed_ && !moved_.owed(); }
   const Intent& applied() const { return applied_; }
   const ReconcilerStats& stats() const { return stats_; }
 
@@ -54,6 +56,7 @@ class Reconciler {
   Touched owed_;            // rows a failure left behind
   bool bump_owed_ = false;  // cached flows rest on rows that have changed since
   uint64_t generation_ = 0;
+  MovedRows moved_;
   ReconcilerStats stats_;
 };
 

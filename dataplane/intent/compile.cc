@@ -33,6 +33,7 @@ struct Compiler::Impl {
 
   Intent intent;
   Sum sum{intent};
+  std::map<ObjectKey, HealthCheck> health_checks;  // by service
   policy::RuleBook rule_book;
   std::map<uint32_t, std::vector<Bytes>> rules_of;  // keys of the rules rows in the intent, by rule set
   policy::Names names;
@@ -156,7 +157,7 @@ Touched Compiler::compile() {
   if (my.config_dirty || my.dirty_nodes.contains({"", my.config.node_name})) my.touch_all();
   my.compile_policy(touched);
   for (const auto& key : my.dirty_nodes) my.compile_node(key, touched);
-  const ServiceSurroundings around{my.config, own_addresses(my.config, my.own_node())};
+  const ServiceSurroundings around = surroundings(my.config, my.own_node());
   for (const auto& key : my.dirty_services) my.compile_service(key, around, touched);
   for (const auto& key : my.dirty_links) my.compile_link(key, touched);
   my.config_dirty = false;
@@ -183,11 +184,14 @@ void Compiler::Impl::compile_node(const ObjectKey& key, Touched& touched) {
 void Compiler::Impl::compile_service(const ObjectKey& key, const ServiceSurroundings& around,
                                      Touched& touched) {
   Fragment out;
+  health_checks.erase(key);
   if (const auto found = objects.services.find(key); found != objects.services.end()) {
     std::vector<const kube::EndpointSlice*> of_service;
     if (const auto keys = slices.find(key); keys != slices.end())
       for (const auto& slice : keys->second) of_service.push_back(objects.endpoint_slices.at(slice).get());
     out = service_fragment(*found->second, of_service, around);
+    if (const auto asked = health_check(*found->second, of_service, around.place))
+      health_checks.emplace(key, *asked);
   }
   sum.set({Kind::Service, key}, std::move(out), touched);
 }
@@ -254,6 +258,11 @@ std::vector<Complaint> Compiler::complaints() const {
 const policy::Names& Compiler::names() const {
   if (std::exchange(impl_->names_stale, false)) impl_->names = impl_->rule_book.names();
   return impl_->names;
+}
+
+const std::map<ObjectKey, HealthCheck>& Compiler::health_checks() const { return impl_->health_checks; }
+std::vector<Ip> Compiler::node_port_addresses() const {
+  return surroundings(impl_->config, impl_->own_node()).node_port_addresses;
 }
 
 // ---- numbering

@@ -6,11 +6,13 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "dataplane/intent/endpoints.h"
 #include "dataplane/intent/intent.h"
 #include "kube/cluster.h"
 #include "policy/rules.h"
@@ -48,6 +50,8 @@ struct Config {
   uint16_t masquerade_first = 61000, masquerade_last = 65535;
   std::vector<Cidr> service_cidrs;      // become ROUTE_SERVICE_CIDR rows
   std::vector<Cidr> external_ip_cidrs;  // the only spec.externalIPs served (CVE-2020-8554: empty serves none)
+  // Of this node, where NodePorts are served; not given: its first address of each family.
+  std::optional<std::vector<Ip>> node_port_addresses = {};
   bool operator==(const Config&) const = default;
 };
 
@@ -92,6 +96,10 @@ class Compiler {
   std::vector<Complaint> complaints() const;
   // What the numbers in the rows stand for, for `thalweg why`.
   const policy::Names& names() const;
+  // Whom balancers in front of the nodes ask about, by Service.
+  const std::map<kube::ObjectKey, HealthCheck>& health_checks() const;
+  // Of this node, where NodePorts are served and balancers ask.
+  std::vector<Ip> node_port_addresses() const;
 
   // ---- numbering: identities, rule sets and rule ids keep their numbers across a restart.
   // Save numbering() durably *before* the rows of a compile() are applied; restore() it before the first one.

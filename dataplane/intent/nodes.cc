@@ -76,6 +76,13 @@ std::vector<Ip> own_addresses(const Config& config, const kube::Node* own) {
   return out;
 }
 
+std::vector<Ip> primary_addresses(const std::vector<Ip>& addresses) {
+  std::vector<Ip> out;
+  for (const bool v4 : {true, false})
+    if (const Ip ip = first_of_family(addresses, v4); !ip.is_none()) out.push_back(ip);
+  return out;
+}
+
 Fragment node_fragment(const Config& config, const kube::Node* own) {
   Fragment out;
   const auto addresses = own_addresses(config, own);

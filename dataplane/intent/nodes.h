@@ -24,5 +24,7 @@ Fragment endpoint_fragment(const LocalPod& link, uint32_t rule_set);
 
 // This node's addresses, as configured or else as its object says.
 std::vector<Ip> own_addresses(const Config& config, const kube::Node* own);
+// The first of each family.
+std::vector<Ip> primary_addresses(const std::vector<Ip>& addresses);
 
 }  // namespace thalweg::dataplane

@@ -3,6 +3,8 @@
 
 #include <gmock/gmock.h>
 
+#include <set>
+
 #include "dataplane/fake/fake.h"
 #include "tests/dataplane/world.h"
 
@@ -84,8 +86,9 @@ TEST_F(ReconcilerTest, AFailureIsOwedAndMadeGood) {
 }
 
 TEST_F(ReconcilerTest, AFullTableLeavesTheRestInPlaceAndNothingHalfDone) {
-  for (const auto table : {TABLE_routes, TABLE_rules, TABLE_rule_sets, TABLE_identities, TABLE_endpoints,
-                           TABLE_backends, TABLE_services}) {
+  for (const auto table :
+       {TABLE_routes, TABLE_rules, TABLE_rule_sets, TABLE_identities, TABLE_endpoints, TABLE_backends,
+        TABLE_members, TABLE_maglev, TABLE_source_ranges, TABLE_services}) {
     FakeDatapath datapath;
     FakeDatapath roomy;
     ASSERT_TRUE(roomy.apply(diff(Intent{}, desired())));
@@ -100,10 +103,14 @@ TEST_F(ReconcilerTest, AFullTableLeavesTheRestInPlaceAndNothingHalfDone) {
     const Intent tables = *dump_all(datapath);
     EXPECT_EQ(tables.node.size(), desired().node.size());
     for (const auto& [key, value] : tables.services) {
-      backend_key at{};
-      at.service = key;
-      for (; at.slot < value.backends[INSIDE]; ++at.slot)
-        EXPECT_TRUE(tables.backends.contains(at)) << info(table).name;
+      for (const audience whose : {INSIDE, OUTSIDE})
+        for (uint32_t slot = 0;
+             slot < value.backends[whose] && (whose == INSIDE || value.flags & SERVICE_APART); ++slot)
+          EXPECT_TRUE(tables.backends.contains({key, slot, whose})) << info(table).name;
+      for (uint32_t row = 0; row * MAGLEV_ROW < value.maglev; ++row)
+        EXPECT_TRUE(tables.maglev.contains({key, row, 0})) << info(table).name;
+      const uint32_t restricted = desired().services.at(key).flags & SERVICE_SOURCE_RANGES;
+      EXPECT_EQ(value.flags & restricted, restricted) << "a balancer is open to all";
     }
     for (const auto& [key, value] : tables.endpoints)
       EXPECT_TRUE(value.rule_set == 0 || tables.rule_sets.contains(value.rule_set))
@@ -176,6 +183,104 @@ TEST_F(ReconcilerTest, AnOwedGenerationIsNotForgotten) {
   ASSERT_TRUE(reconciler.update(intent, {}));
   EXPECT_EQ(generation(), 1u);
   EXPECT_TRUE(reconciler.settled());
+}
+
+// ---- UDP flows whose backend moved
+
+class MovedTest : public testing::Test {
+ protected:
+  MovedTest() { EXPECT_TRUE(reconciler_.adopt()); }
+  static service_key dns() { return service_key_of("10.96.0.10", 53, IPPROTO_UDP); }
+  static addr backend(int n) { return to_addr(Ip::v4(10, 1, 0, static_cast<uint8_t>(n))); }
+
+  // The service's slots and members.
+  static Intent with(const service_key& key, const std::vector<int>& inside,
+                     const std::vector<int>& outside = {}, uint32_t flags = 0) {
+    Intent out;
+    out.services[key] = {
+        {static_cast<uint32_t>(inside.size()), static_cast<uint32_t>(outside.size())}, 0, flags, 0, 0};
+    for (const audience whose : {INSIDE, OUTSIDE}) {
+      uint32_t slot = 0;
+      for (const int n : whose == INSIDE ? inside : outside) {
+        out.backends[{key, slot++, whose}] = {backend(n), htons(53), {}};
+        out.members[{key, backend(n), htons(53), static_cast<__u8>(whose), {}}] = 1;
+      }
+    }
+    return out;
+  }
+  uint32_t moved(int n) const {
+    const addr at = backend(n);
+    const auto& rows = datapath_.table(TABLE_moved);
+    const auto found = rows.find(to_bytes(moved_row(&at, htons(53))));
+    return found == rows.end() ? 0 : from_bytes<__u32>(found->second);
+  }
+
+  FakeDatapath datapath_;
+  Reconciler reconciler_{datapath_};
+};
+
+TEST_F(MovedTest, FlowsOfABackendThatStopsServingAreToldAndOthersAreNot) {
+  ASSERT_TRUE(reconciler_.update_all(with(dns(), {1, 2})));
+  ASSERT_TRUE(reconciler_.update_all(with(dns(), {1, 2, 3})));
+  EXPECT_TRUE(datapath_.table(TABLE_moved).empty()) << "one more moves no one";
+  ASSERT_TRUE(reconciler_.update_all(with(dns(), {1, 3})));
+  EXPECT_EQ(moved(2), 1u);
+  EXPECT_EQ(moved(1), 0u);
+  EXPECT_EQ(moved(3), 0u);
+  ASSERT_TRUE(reconciler_.update_all(with(dns(), {1, 2, 3})));
+  EXPECT_EQ(moved(2), 1u) << "who came back had lost its flows before";
+  ASSERT_TRUE(reconciler_.update_all(Intent()));
+  EXPECT_EQ(moved(1), 1u);
+  EXPECT_EQ(moved(2), 2u);
+}
+
+TEST_F(MovedTest, PodsOfOneNodeAreSpreadOverTheRows) {
+  std::set<uint32_t> rows;
+  for (int n = 1; n <= 200; ++n) {
+    const addr at = backend(n);
+    rows.insert(moved_row(&at, htons(53)));
+  }
+  EXPECT_GT(rows.size(), 150u);
+}
+
+TEST_F(MovedTest, TcpKnowsByItself) {
+  const auto web = service_key_of("10.96.0.1", 80, IPPROTO_TCP);
+  ASSERT_TRUE(reconciler_.update_all(with(web, {1, 2})));
+  ASSERT_TRUE(reconciler_.update_all(with(web, {1})));
+  EXPECT_TRUE(datapath_.table(TABLE_moved).empty());
+}
+
+TEST_F(MovedTest, WhenTheOutsideIsSetApartItsFlowsAreAsked) {
+  ASSERT_TRUE(reconciler_.update_all(with(dns(), {1, 2})));
+  ASSERT_TRUE(reconciler_.update_all(with(dns(), {1, 2}, {1}, SERVICE_APART)));
+  EXPECT_EQ(moved(2), 1u);
+  ASSERT_TRUE(reconciler_.update_all(with(dns(), {1, 2}, {}, SERVICE_APART)));
+  EXPECT_EQ(moved(2), 1u);
+  EXPECT_EQ(moved(1), 2u);
+}
+
+TEST_F(MovedTest, ARestartGoesOnFromWhatTheTableHolds) {
+  ASSERT_TRUE(reconciler_.update_all(with(dns(), {1, 2})));
+  ASSERT_TRUE(reconciler_.update_all(with(dns(), {1})));
+  Reconciler next(datapath_);
+  ASSERT_TRUE(next.adopt());
+  ASSERT_TRUE(next.update_all(with(dns(), {1, 2})));
+  ASSERT_TRUE(next.update_all(with(dns(), {1})));
+  EXPECT_EQ(moved(2), 2u);
+}
+
+TEST_F(MovedTest, TheRowsAreRaisedAfterTheTablesSaySo) {
+  ASSERT_TRUE(reconciler_.update_all(with(dns(), {1, 2})));
+  const auto after = with(dns(), {1});
+  datapath_.fail_after(3);  // the service, then the slot and the member go
+  EXPECT_FALSE(reconciler_.update_all(after));
+  EXPECT_FALSE(reconciler_.settled());
+  EXPECT_EQ(moved(2), 0u);
+  EXPECT_TRUE(*dump_all(datapath_) == after);
+  datapath_.fail_after({});
+  ASSERT_TRUE(reconciler_.update(after, {}));
+  EXPECT_TRUE(reconciler_.settled());
+  EXPECT_EQ(moved(2), 1u);
 }
 
 }  // namespace

@@ -130,31 +130,321 @@ TEST_F(ServicesTest, ANodesNewAddressServesNodePortsToo) {
   EXPECT_TRUE(has_service(compiler.intent(), "192.0.2.7", 30080, IPPROTO_TCP));
 }
 
-TEST_F(ServicesTest, LocalTrafficPoliciesKeepToThisNode) {
-  auto web = service("default/web", {"10.96.0.1"}, {{"http", 80}});
-  web.type = kube::Service::Type::NodePort;
-  web.ports[0].node_port = 30080;
-  web.external_local = true;
-  const auto slices = slice("default/web-1", "web", {{"http", 8080}},
-                            {endpoint_at("10.1.0.2", "n1"), endpoint_at("10.2.0.2", "n2")});
-  put(web, slices);
-  EXPECT_THAT(backends_of(compile(), "192.0.2.1", 30080), ElementsAre("10.1.0.2:8080"));
-  EXPECT_THAT(backends_of(compile(), "10.96.0.1", 80), ElementsAre("10.1.0.2:8080", "10.2.0.2:8080"));
-  web.internal_local = true;
-  put(web);
-  EXPECT_THAT(backends_of(compile(), "10.96.0.1", 80), ElementsAre("10.1.0.2:8080"));
+// ---- traffic policies
+
+kube::Service on_every_way(kube::Service out) {
+  out.type = kube::Service::Type::LoadBalancer;
+  out.ports[0].node_port = 30080;
+  out.load_balancer_ips = {ip("203.0.113.5")};
+  out.external_ips = {ip("203.0.113.77")};
+  return out;
 }
 
-TEST_F(ServicesTest, LoadBalancerAddressesAreServedUnlessTheyAreForSomeOnly) {
+struct PolicyCase {
+  const char* name;
+  bool internal_local, external_local;
+  std::vector<kube::Endpoint> endpoints;
+  std::vector<std::string> cluster_ip;       // to whom the ClusterIP leads
+  std::vector<std::string> inside, outside;  // to whom the NodePort, balancer and external addresses lead
+  uint32_t cluster_ip_flags, other_flags;    // beside what kind of address it is
+};
+
+const kube::Endpoint kHere = endpoint_at("10.1.0.2", "n1"), kThere = endpoint_at("10.2.0.2", "n2");
+kube::Endpoint draining(kube::Endpoint out) {
+  out.ready = false, out.terminating = true;
+  return out;
+}
+const std::string kHereText = "10.1.0.2:8080", kThereText = "10.2.0.2:8080";
+
+const PolicyCase kPolicyCases[] = {
+    {"Cluster",
+     false,
+     false,
+     {kHere, kThere},
+     {kHereText, kThereText},
+     {kHereText, kThereText},
+     {kHereText, kThereText},
+     0,
+     0},
+    {"internal Local",
+     true,
+     false,
+     {kHere, kThere},
+     {kHereText},
+     {kHereText, kThereText},
+     {kHereText, kThereText},
+     SERVICE_INSIDE_LOCAL,
+     0},
+    {"external Local",
+     false,
+     true,
+     {kHere, kThere},
+     {kHereText, kThereText},
+     {kHereText, kThereText},
+     {kHereText},
+     0,
+     SERVICE_OUTSIDE_LOCAL | SERVICE_APART},
+    {"both Local",
+     true,
+     true,
+     {kHere, kThere},
+     {kHereText},
+     {kHereText, kThereText},
+     {kHereText},
+     SERVICE_INSIDE_LOCAL,
+     SERVICE_OUTSIDE_LOCAL | SERVICE_APART},
+    {"both Local, all here",
+     true,
+     true,
+     {kHere},
+     {kHereText},
+     {kHereText},
+     {kHereText},
+     SERVICE_INSIDE_LOCAL,
+     SERVICE_OUTSIDE_LOCAL},
+    {"both Local, none here",
+     true,
+     true,
+     {kThere},
+     {},
+     {kThereText},
+     {},
+     SERVICE_INSIDE_LOCAL,
+     SERVICE_OUTSIDE_LOCAL | SERVICE_APART},
+    {"both Local, none anywhere: rejected, not dropped", true, true, {}, {}, {}, {}, 0, 0},
+    {"Local drains here while others are ready",
+     true,
+     true,
+     {draining(kHere), kThere},
+     {kHereText},
+     {kThereText},
+     {kHereText},
+     SERVICE_INSIDE_LOCAL,
+     SERVICE_OUTSIDE_LOCAL | SERVICE_APART},
+    {"all draining",
+     true,
+     true,
+     {draining(kHere), draining(kThere)},
+     {kHereText},
+     {kHereText, kThereText},
+     {kHereText},
+     SERVICE_INSIDE_LOCAL,
+     SERVICE_OUTSIDE_LOCAL | SERVICE_APART},
+    {"none ready, none draining here",
+     true,
+     true,
+     {draining(kThere)},
+     {},
+     {kThereText},
+     {},
+     SERVICE_INSIDE_LOCAL,
+     SERVICE_OUTSIDE_LOCAL | SERVICE_APART},
+};
+
+TEST_F(ServicesTest, EachPolicyRulesItsOwnWaysIn) {
+  config_.external_ip_cidrs = {cidr("203.0.113.0/24")};
+  constexpr uint32_t kKinds =
+      SERVICE_CLUSTER_IP | SERVICE_NODE_PORT | SERVICE_LOAD_BALANCER | SERVICE_EXTERNAL_IP;
+  for (const auto& one : kPolicyCases) {
+    SCOPED_TRACE(one.name);
+    auto web = on_every_way(service("default/web", {"10.96.0.1"}, {{"http", 80}}));
+    web.internal_local = one.internal_local, web.external_local = one.external_local;
+    put(web, slice("default/web-1", "web", {{"http", 8080}}, one.endpoints));
+    const auto intent = compile();
+    EXPECT_EQ(backends_of(intent, "10.96.0.1", 80), one.cluster_ip);
+    EXPECT_EQ(service_at(intent, "10.96.0.1", 80, IPPROTO_TCP).flags & ~kKinds, one.cluster_ip_flags);
+    for (const auto& [address, port] :
+         {std::pair("192.0.2.1", 30080), {"203.0.113.5", 80}, {"203.0.113.77", 80}}) {
+      SCOPED_TRACE(address);
+      EXPECT_EQ(backends_of(intent, address, port), one.inside);
+      EXPECT_EQ(outside_of(intent, address, port), one.outside);
+      EXPECT_EQ(service_at(intent, address, port, IPPROTO_TCP).flags & ~kKinds, one.other_flags);
+    }
+  }
+}
+
+TEST_F(ServicesTest, SlotsOfTheOutsideStandApartOnlyWhereTheyDiffer) {
+  auto web = on_every_way(service("default/web", {}, {{"http", 80}}));
+  web.external_local = true;
+  web.load_balancer_ips.clear(), web.external_ips.clear();
+  config_.v6 = Ip();
+  put(web, slice("default/web-1", "web", {{"http", 8080}}, {kHere}));
+  EXPECT_EQ(compile().backends.size(), 1u);
+  put(slice("default/web-1", "web", {{"http", 8080}}, {kHere, kThere}));
+  EXPECT_EQ(compile().backends.size(), 3u);
+}
+
+TEST_F(ServicesTest, ZoneHintsAreFollowedByTheNodesLabel) {
+  auto here = endpoint_at("10.1.0.2", "n2"), there = endpoint_at("10.1.0.3", "n3");
+  here.zone_hints = {"a"}, there.zone_hints = {"b"};
+  auto self = node("n1", {}, {"192.0.2.1"});
+  put(service("default/web", {"10.96.0.1"}, {{"http", 80}}),
+      slice("default/web-1", "web", {{"http", 8080}}, {here, there}), self);
+  EXPECT_EQ(backends_of(compile(), "10.96.0.1", 80).size(), 2u);
+  self.meta.labels["topology.kubernetes.io/zone"] = "b";
+  put(self);
+  EXPECT_THAT(backends_of(compile(), "10.96.0.1", 80), ElementsAre("10.1.0.3:8080"));
+}
+
+// ---- addresses of balancers
+
+TEST_F(ServicesTest, LoadBalancerAddressesAreServedByLoadBalancersOnly) {
   auto web = service("default/web", {"10.96.0.1"}, {{"http", 80}});
   web.type = kube::Service::Type::LoadBalancer;
   web.load_balancer_ips = {ip("203.0.113.5")};
   put(web, slice("default/web-1", "web", {{"http", 8080}}, {endpoint_at("10.1.0.2")}));
   EXPECT_THAT(backends_of(compile(), "203.0.113.5", 80), ElementsAre("10.1.0.2:8080"));
-  web.load_balancer_source_ranges = {cidr("198.51.100.0/24")};
+  EXPECT_FALSE(has_service(compile(), "203.0.113.5", 0, 0)) << "its other ports may be the balancer's own";
+  web.type = kube::Service::Type::NodePort;  // the status has not followed yet
   put(web);
   EXPECT_FALSE(has_service(compile(), "203.0.113.5", 80, IPPROTO_TCP));
-  EXPECT_THAT(complaints(), ElementsAre(testing::Field(&Complaint::object, "Service default/web")));
+}
+
+TEST_F(ServicesTest, SourceRangesRestrictBalancerAddressesOnEveryPortAndNothingElse) {
+  config_.external_ip_cidrs = {cidr("203.0.113.0/24")};
+  auto web = on_every_way(service("default/web", {"10.96.0.1"}, {{"http", 80}, {"more", 81}}));
+  web.load_balancer_ips.push_back(ip("2001:db8::5"));
+  web.load_balancer_source_ranges = {cidr("198.51.100.0/24"), cidr("0.0.0.0/0"), cidr("2001:db8:1::/48")};
+  put(web);
+  const auto intent = compile();
+  for (const uint16_t port : {80, 81}) {
+    EXPECT_THAT(source_ranges_of(intent, "203.0.113.5", port), ElementsAre("0.0.0.0/0", "198.51.100.0/24"));
+    EXPECT_THAT(source_ranges_of(intent, "2001:db8::5", port), ElementsAre("2001:db8:1::/48"));
+    EXPECT_TRUE(service_at(intent, "203.0.113.5", port, IPPROTO_TCP).flags & SERVICE_SOURCE_RANGES);
+    EXPECT_TRUE(service_at(intent, "2001:db8::5", port, IPPROTO_TCP).flags & SERVICE_SOURCE_RANGES);
+  }
+  EXPECT_EQ(intent.source_ranges.size(), 6u);
+  for (const auto& [address, port] : {std::pair("192.0.2.1", 30080), {"10.96.0.1", 80}, {"203.0.113.77", 80}})
+    EXPECT_FALSE(service_at(intent, address, port, IPPROTO_TCP).flags & SERVICE_SOURCE_RANGES) << address;
+}
+
+TEST_F(ServicesTest, AFamilyNoRangeSpeaksOfIsClosed) {
+  auto web = on_every_way(service("default/web", {}, {{"http", 80}}));
+  web.external_ips.clear();
+  web.load_balancer_source_ranges = {cidr("2001:db8::/32")};
+  put(web);
+  EXPECT_TRUE(service_at(compile(), "203.0.113.5", 80, IPPROTO_TCP).flags & SERVICE_SOURCE_RANGES);
+  EXPECT_THAT(source_ranges_of(compile(), "203.0.113.5", 80), IsEmpty());
+}
+
+TEST_F(ServicesTest, AWrongRangeLetsNoOneInAndIsNamed) {
+  auto web = on_every_way(service("default/web", {}, {{"http", 80}}));
+  web.external_ips.clear();
+  web.wrong_source_ranges = {"198.51.100.0/240"};
+  put(web);
+  EXPECT_TRUE(service_at(compile(), "203.0.113.5", 80, IPPROTO_TCP).flags & SERVICE_SOURCE_RANGES);
+  EXPECT_TRUE(compile().source_ranges.empty());
+  EXPECT_THAT(complaints(),
+              ElementsAre(testing::Field(&Complaint::text, testing::HasSubstr("198.51.100.0/240"))));
+}
+
+// ---- clients that come back, flows that last
+
+TEST_F(ServicesTest, MembersAreKeptForUdpAndForAffinity) {
+  put(service("default/web", {"10.96.0.1"}, {{"http", 80}, {"dns", 53, kube::Protocol::UDP}}),
+      slice("default/web-1", "web", {{"http", 8080}, {"dns", 1053, kube::Protocol::UDP}}, {kHere, kThere}));
+  EXPECT_THAT(members_of(compile(), "10.96.0.1", 80, IPPROTO_TCP), IsEmpty());
+  EXPECT_THAT(members_of(compile(), "10.96.0.1", 53, IPPROTO_UDP),
+              ElementsAre("10.1.0.2:1053", "10.2.0.2:1053"));
+  auto web = service("default/web", {"10.96.0.1"}, {{"http", 80}});
+  web.affinity_timeout_s = 300;
+  put(web);
+  EXPECT_THAT(members_of(compile(), "10.96.0.1", 80, IPPROTO_TCP), ElementsAre(kHereText, kThereText));
+  EXPECT_THAT(members_of(compile(), "10.96.0.1", 80, IPPROTO_TCP, OUTSIDE), IsEmpty());
+}
+
+TEST_F(ServicesTest, MembersStandApartWhereSlotsDo) {
+  auto web = on_every_way(service("default/web", {}, {{"http", 80}}));
+  web.affinity_timeout_s = 300;
+  web.external_local = true;
+  put(web, slice("default/web-1", "web", {{"http", 8080}}, {kHere, kThere}));
+  EXPECT_THAT(members_of(compile(), "192.0.2.1", 30080, IPPROTO_TCP), ElementsAre(kHereText, kThereText));
+  EXPECT_THAT(members_of(compile(), "192.0.2.1", 30080, IPPROTO_TCP, OUTSIDE), ElementsAre(kHereText));
+}
+
+TEST_F(ServicesTest, AffinityIsInTheRowAndBounded) {
+  auto web = service("default/web", {"10.96.0.1"}, {{"http", 80}});
+  for (const auto& [given, kept] :
+       {std::pair(0u, 0u), {1u, 1u}, {10800u, 10800u}, {86400u, 86400u}, {4'000'000'000u, 86400u}}) {
+    web.affinity_timeout_s = given;
+    put(web);
+    EXPECT_EQ(service_at(compile(), "10.96.0.1", 80, IPPROTO_TCP).affinity_s, kept);
+  }
+}
+
+// ---- Maglev
+
+TEST_F(ServicesTest, OutsideClientsAreSpreadByMaglev) {
+  put(on_every_way(service("default/web", {"10.96.0.1"}, {{"http", 80}})),
+      slice("default/web-1", "web", {{"http", 8080}}, {kHere, kThere, endpoint_at("10.2.0.3", "n2")}));
+  const auto intent = compile();
+  EXPECT_TRUE(maglev_of(intent, "10.96.0.1", 80).empty()) << "no one outside asks there";
+  for (const auto& [address, port] : {std::pair("192.0.2.1", 30080), {"203.0.113.5", 80}}) {
+    EXPECT_EQ(service_at(intent, address, port, IPPROTO_TCP).maglev, 509u);
+    const auto shares = maglev_of(intent, address, port);
+    ASSERT_EQ(shares.size(), 3u);
+    for (const auto& [slot, share] : shares) EXPECT_NEAR(share, 509.0 / 3, 2) << slot;
+  }
+}
+
+TEST_F(ServicesTest, MaglevIsOfTheOutsidesOwnEndpoints) {
+  auto web = on_every_way(service("default/web", {}, {{"http", 80}}));
+  web.external_local = true;
+  put(web, slice("default/web-1", "web", {{"http", 8080}}, {kHere, endpoint_at("10.1.0.3", "n1"), kThere}));
+  EXPECT_EQ(maglev_of(compile(), "203.0.113.5", 80).size(), 2u);
+  put(slice("default/web-1", "web", {{"http", 8080}}, {kHere, kThere}));
+  EXPECT_EQ(service_at(compile(), "203.0.113.5", 80, IPPROTO_TCP).maglev, 0u) << "one needs no table";
+}
+
+TEST_F(ServicesTest, EveryNodeHasTheSameTable) {
+  put(on_every_way(service("default/web", {}, {{"http", 80}})),
+      slice("default/web-1", "web", {{"http", 8080}}, {kHere, kThere}),
+      slice("default/web-2", "web", {{"http", 8080}},
+            {endpoint_at("10.3.0.2", "n3"), endpoint_at("10.0.0.9", "n3")}));
+  const auto here = compile();
+  config_.node_name = "n2", config_.v4 = ip("192.0.2.2");
+  kube::erase(cluster_, {kube::Kind::EndpointSlice, {"default", "web-2"}});
+  put(slice("default/web-0", "web", {{"http", 8080}},
+            {endpoint_at("10.0.0.9", "n3"), endpoint_at("10.3.0.2", "n3")}));
+  const auto there = compile();
+  maglev_key key{};
+  key.service = service_key_of("203.0.113.5", 80, IPPROTO_TCP);
+  ASSERT_EQ(service_at(here, "203.0.113.5", 80, IPPROTO_TCP).maglev, 509u);
+  for (; key.row < 8; ++key.row)
+    EXPECT_TRUE(RowEqual()(here.maglev.at(key), there.maglev.at(key))) << key.row;
+}
+
+// ---- whose Services these are
+
+TEST_F(ServicesTest, WhatIsAnotherProxysOrHeadlessByItsLabelHasNoRows) {
+  for (const char* label : {"service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"}) {
+    auto web = on_every_way(service("default/web", {"10.96.0.1"}, {{"http", 80}}));
+    put(web);
+    EXPECT_FALSE(compile().services.empty());
+    web.meta.labels[label] = "";
+    put(web);
+    EXPECT_TRUE(compile().services.empty()) << label;
+  }
+}
+
+TEST_F(ServicesTest, NodePortsAreServedOnTheNodesFirstAddressesUnlessOthersAreGiven) {
+  config_.v4 = config_.v6 = Ip();
+  auto web = service("default/web", {}, {{"http", 80}});
+  web.type = kube::Service::Type::NodePort;
+  web.ports[0].node_port = 30080;
+  put(web, node("n1", {}, {"192.0.2.1", "192.0.2.9", "2001:db8::1", "2001:db8::9"}));
+  const auto served = [&](const char* address) {
+    return has_service(compile(), address, 30080, IPPROTO_TCP);
+  };
+  EXPECT_TRUE(served("192.0.2.1"));
+  EXPECT_TRUE(served("2001:db8::1"));
+  EXPECT_FALSE(served("192.0.2.9"));
+  EXPECT_FALSE(served("2001:db8::9"));
+  config_.node_port_addresses = {ip("192.0.2.9")};
+  EXPECT_FALSE(served("192.0.2.1"));
+  EXPECT_TRUE(served("192.0.2.9"));
+  config_.node_port_addresses = std::vector<Ip>();
+  EXPECT_TRUE(compile().services.empty());
 }
 
 TEST_F(ServicesTest, ExternalIpsAreServedOnlyWhereAllowed) {
@@ -163,6 +453,8 @@ TEST_F(ServicesTest, ExternalIpsAreServedOnlyWhereAllowed) {
   put(web);
   EXPECT_FALSE(has_service(compile(), "203.0.113.5", 80, IPPROTO_TCP));
   EXPECT_EQ(complaints().size(), 1u);
+  config_.external_ip_cidrs = {cidr("::/0")};
+  EXPECT_FALSE(has_service(compile(), "203.0.113.5", 80, IPPROTO_TCP)) << "of the other family";
   config_.external_ip_cidrs = {cidr("203.0.113.0/24")};
   EXPECT_TRUE(has_service(compile(), "203.0.113.5", 80, IPPROTO_TCP));
   EXPECT_TRUE(complaints().empty());
@@ -201,13 +493,6 @@ TEST_F(ServicesTest, AnEndpointInTwoSlicesCountsOnce) {
   EXPECT_THAT(backends_of(compile(), "10.96.0.1", 80), ElementsAre("10.1.0.2:8080"));
 }
 
-TEST_F(ServicesTest, AffinityIsInTheRow) {
-  auto web = service("default/web", {"10.96.0.1"}, {{"http", 80}});
-  web.affinity_timeout_s = 300;
-  put(web);
-  EXPECT_EQ(service_at(compile(), "10.96.0.1", 80, IPPROTO_TCP).affinity_s, 300u);
-}
-
 TEST_F(ServicesTest, TheEdgeServesOnlyOutsideAddressesOverEveryEndpoint) {
   config_.edge = true;
   auto web = service("default/web", {"10.96.0.1"}, {{"http", 80}});
@@ -219,6 +504,8 @@ TEST_F(ServicesTest, TheEdgeServesOnlyOutsideAddressesOverEveryEndpoint) {
   const auto intent = compile();
   EXPECT_THAT(backends_of(intent, "203.0.113.5", 80), ElementsAre("10.1.0.2:8080"));
   EXPECT_EQ(intent.services.size(), 2u);
+  EXPECT_EQ(service_at(intent, "203.0.113.5", 80, IPPROTO_TCP).flags, SERVICE_LOAD_BALANCER);
+  EXPECT_TRUE(has_service(intent, "203.0.113.5", 0, 0)) << "to an edge, an address is the services' alone";
 }
 
 TEST_F(ServicesTest, ASliceThatMovesToAnotherServiceLeavesTheFirst) {

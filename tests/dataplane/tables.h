@@ -4,6 +4,9 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 
+#include <algorithm>
+#include <map>
+
 #include "dataplane/intent/compile.h"
 #include "tests/policy/builders.h"
 
@@ -70,20 +73,68 @@ inline ::service service_at(const dataplane::Intent& intent, const std::string& 
   return intent.services.at(service_key_of(address, port, protocol));
 }
 
-// "10.1.0.2:8080", slot by slot; "missing" for a slot the service counts but backends lacks.
+inline std::string text_of(const addr& address, uint16_t port) {
+  const Ip to = dataplane::to_ip(address);
+  return fmt::format(fmt::runtime(to.is_v4() ? "{}:{}" : "[{}]:{}"), to, ntohs(port));
+}
+
+// "10.1.0.2:8080", slot by slot, as an audience sees them; "missing" for a slot the service counts but
+// backends lacks.
 inline std::vector<std::string> backends_of(const dataplane::Intent& intent, const std::string& address,
-                                            uint16_t port, uint8_t protocol = IPPROTO_TCP) {
+                                            uint16_t port, uint8_t protocol = IPPROTO_TCP,
+                                            audience whose = INSIDE) {
   std::vector<std::string> out;
   backend_key key{};
   key.service = service_key_of(address, port, protocol);
-  for (; key.slot < intent.services.at(key.service).backends[INSIDE]; ++key.slot) {
+  const auto& service = intent.services.at(key.service);
+  key.audience = service.flags & SERVICE_APART ? whose : INSIDE;
+  for (; key.slot < service.backends[whose]; ++key.slot) {
     const auto row = intent.backends.find(key);
-    if (row == intent.backends.end()) {
-      out.push_back("missing");
-      continue;
-    }
-    const Ip to = dataplane::to_ip(row->second.address);
-    out.push_back(fmt::format(fmt::runtime(to.is_v4() ? "{}:{}" : "[{}]:{}"), to, ntohs(row->second.port)));
+    out.push_back(row == intent.backends.end() ? "missing" : text_of(row->second.address, row->second.port));
+  }
+  return out;
+}
+inline std::vector<std::string> outside_of(const dataplane::Intent& intent, const std::string& address,
+                                           uint16_t port, uint8_t protocol = IPPROTO_TCP) {
+  return backends_of(intent, address, port, protocol, OUTSIDE);
+}
+
+// Sorted; of one audience.
+inline std::vector<std::string> members_of(const dataplane::Intent& intent, const std::string& address,
+                                           uint16_t port, uint8_t protocol, audience whose = INSIDE) {
+  std::vector<std::string> out;
+  const auto of = service_key_of(address, port, protocol);
+  for (const auto& [key, value] : intent.members)
+    if (dataplane::RowEqual()(key.service, of) && key.audience == whose)
+      out.push_back(text_of(key.address, key.port));
+  std::ranges::sort(out);
+  return out;
+}
+
+// "192.0.2.0/24", sorted.
+inline std::vector<std::string> source_ranges_of(const dataplane::Intent& intent, const std::string& address,
+                                                 uint16_t port, uint8_t protocol = IPPROTO_TCP) {
+  std::vector<std::string> out;
+  const auto of = service_key_of(address, port, protocol);
+  for (const auto& [key, value] : intent.source_ranges)
+    if (dataplane::RowEqual()(key.address, of.address) && key.port == of.port && key.protocol == protocol)
+      out.push_back(
+          Cidr(dataplane::to_ip(key.client), static_cast<uint8_t>(key.prefixlen - SOURCE_RANGE_BITS)).str());
+  std::ranges::sort(out);
+  return out;
+}
+
+// The backends of outside clients by the maglev rows: how many positions each slot has; empty: there are
+// none.
+inline std::map<uint16_t, uint32_t> maglev_of(const dataplane::Intent& intent, const std::string& address,
+                                              uint16_t port, uint8_t protocol = IPPROTO_TCP) {
+  std::map<uint16_t, uint32_t> out;
+  maglev_key key{};
+  key.service = service_key_of(address, port, protocol);
+  const uint32_t size = intent.services.at(key.service).maglev;
+  for (uint32_t at = 0; at < size; ++at) {
+    key.row = at / MAGLEV_ROW;
+    ++out[intent.maglev.at(key).slots[at % MAGLEV_ROW]];
   }
   return out;
 }

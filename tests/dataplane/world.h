@@ -61,17 +61,29 @@ class World {
       endpoints.push_back(
           endpoint_at("10.0.0." + std::to_string(dice_.below(9)), "n" + std::to_string(dice_.below(3))));
     for (auto& endpoint : endpoints) endpoint.ready = !dice_.one_in(4);
+    for (auto& endpoint : endpoints) endpoint.terminating = !endpoint.ready && dice_.one_in(2);
     const uint16_t port = dice_.one_in(3) ? 9090 : 8080;
-    return change(
-        object(slice("a/s" + n, "svc" + std::to_string(dice_.below(4)), {{"http", port}}, endpoints)));
+    return change(object(slice("a/s" + n, "svc" + std::to_string(dice_.below(4)),
+                               {{"http", port}, {"http", port, kube::Protocol::UDP}}, endpoints)));
   }
 
   kube::Service random_service(const std::string& n) {
     auto out = service("a/svc" + n, {"10.96.0." + std::to_string(dice_.below(4))}, {{"http", 80}});
     if (dice_.one_in(3)) out.external_ips = {ip("10.96.0." + std::to_string(dice_.below(4)))};
     if (dice_.one_in(3)) out.type = kube::Service::Type::NodePort, out.ports[0].node_port = 30080;
+    if (dice_.one_in(2)) make_balancer(out);
+    if (dice_.one_in(3)) out.ports[0].protocol = kube::Protocol::UDP;
     out.internal_local = dice_.one_in(4);
+    out.external_local = dice_.one_in(3);
+    if (dice_.one_in(3)) out.affinity_timeout_s = 100 + dice_.below(2);
     return out;
+  }
+
+  void make_balancer(kube::Service& out) {
+    out.type = kube::Service::Type::LoadBalancer;
+    out.load_balancer_ips = {ip("203.0.113." + std::to_string(dice_.below(3)))};
+    for (const char* range : {"198.51.100.0/24", "198.51.100.0/25", "192.0.2.0/24"})
+      if (dice_.one_in(3)) out.load_balancer_source_ranges.push_back(cidr(range));
   }
 
   void wire(const kube::ObjectKey& key) {

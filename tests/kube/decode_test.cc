@@ -56,6 +56,16 @@ TEST(Decode, LoadBalancerAddressesOfModeVip) {
   EXPECT_THAT(service.load_balancer_ips, ElementsAre(Ip::v4(192, 0, 2, 1), Ip::v4(192, 0, 2, 3)));
 }
 
+TEST(Decode, AWrongSourceRangeIsKeptAsTextAndTheServiceGoesOn) {
+  const auto service =
+      decoded<Service>(Kind::Service,
+                       "metadata: {name: a}\nspec: {type: LoadBalancer, loadBalancerSourceRanges: "
+                       "[' 192.0.2.7/24 ', '192.0.2.0/33', '2001:db8::/32', example.com]}");
+  EXPECT_THAT(service.load_balancer_source_ranges,
+              ElementsAre(*Cidr::parse("192.0.2.0/24"), *Cidr::parse("2001:db8::/32")));
+  EXPECT_THAT(service.wrong_source_ranges, ElementsAre("192.0.2.0/33", "example.com"));
+}
+
 TEST(Decode, PolicyTypesDefault) {
   const auto types = [](const std::string& spec) {
     const auto policy = decoded<NetworkPolicy>(Kind::NetworkPolicy, "metadata: {name: a}\nspec: " + spec);
