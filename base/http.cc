@@ -45,6 +45,7 @@ struct Server::Impl : std::enable_shared_from_this<Server::Impl> {
   asio::io_context& io;
   const Limits limits;
   std::map<std::string, std::map<std::string, AsyncHandler>> routes;  // path → method
+  AsyncHandler rest;
   std::list<std::shared_ptr<Listener>> listeners;
   std::map<const Connection*, std::weak_ptr<Connection>> connections;
   uint64_t refused = 0;
@@ -54,6 +55,7 @@ struct Server::Impl : std::enable_shared_from_this<Server::Impl> {
   void accept(const std::shared_ptr<Listener>& listener);
   void admit(Protocol::socket socket);
   void dispatch(Request request, Respond respond);
+  void call(const AsyncHandler& of, Request request, const Respond& respond);
 };
 
 // One client: read a request, wait for its answer, write it, again. It keeps itself alive by the operation
@@ -146,6 +148,7 @@ void Connection::answer(Response response, bool keep_alive, bool head) {
   if (server_->stopped) return close();
   reply_ = Wire(static_cast<bh::status>(response.status), 11);
   reply_.set(bh::field::content_type, response.content_type);
+  for (const auto& [name, value] : response.headers) reply_.set(name, value);
   reply_.keep_alive(keep_alive);
   reply_.content_length(response.body.size());
   if (!head) reply_.body() = std::move(response.body);
@@ -164,15 +167,20 @@ void Connection::write(bool keep_alive) {
 
 void Server::Impl::dispatch(Request request, Respond respond) {
   const auto path = routes.find(request.path);
-  if (path == routes.end()) return respond(plain(404));
+  if (path == routes.end()) return rest ? call(rest, std::move(request), respond) : respond(plain(404));
   auto method = path->second.find(request.method);
   if (method == path->second.end() && request.method == "HEAD") method = path->second.find("GET");
   if (method == path->second.end()) return respond(plain(405));
+  call(method->second, std::move(request), respond);
+}
+
+void Server::Impl::call(const AsyncHandler& of, Request request, const Respond& respond) {
+  const std::string path = request.path;
   try {
-    const AsyncHandler handler = method->second;  // a copy: the call may stop the server
+    const AsyncHandler handler = of;  // a copy: the call may stop the server
     handler(std::move(request), respond);
   } catch (const std::exception& error) {
-    log::error("http handler threw", {{"path", path->first}, {"what", error.what()}});
+    log::error("http handler threw", {{"path", path}, {"what", error.what()}});
     respond(plain(500));
   }
 }
@@ -226,6 +234,12 @@ void Server::route(std::string_view method, std::string_view path, Handler handl
   route_async(method, path, [handler = std::move(handler)](Request request, const Respond& respond) {
     respond(handler(request));
   });
+}
+
+void Server::route_rest(Handler handler) {
+  impl_->rest = [handler = std::move(handler)](const Request& request, const Respond& respond) {
+    respond(handler(request));
+  };
 }
 
 void Server::route_async(std::string_view method, std::string_view path, AsyncHandler handler) {
@@ -290,6 +304,7 @@ void Server::stop() {
   for (const auto& [key, weak] : connections)
     if (const auto connection = weak.lock()) connection->close();
   impl_->routes.clear();  // handlers may hold what holds this server
+  impl_->rest = nullptr;
 }
 
 uint64_t Server::refused_connections() const { return impl_->refused; }

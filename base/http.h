@@ -9,6 +9,8 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/asio_fwd.h"
 #include "base/ip.h"
@@ -27,6 +29,7 @@ struct Response {
   int status = 200;
   std::string content_type = "application/json";
   std::string body;
+  std::vector<std::pair<std::string, std::string>> headers = {};  // further ones
 };
 
 // Runs on the loop's thread.
@@ -53,6 +56,8 @@ class Server {
   // Exact paths. A known path with another method answers 405, an unknown one 404. HEAD is served by GET's.
   void route(std::string_view method, std::string_view path, Handler handler);
   void route_async(std::string_view method, std::string_view path, AsyncHandler handler);
+  // For every request no route is for, whatever its path and method, instead of 404.
+  void route_rest(Handler handler);
 
   // A socket file nobody listens on any more is replaced; one that is alive is EADDRINUSE. The file appears
   // under its name only once it accepts, with this mode.

@@ -13,9 +13,11 @@
 #include "base/netns.h"
 #include "dataplane/agent/cni_server.h"
 #include "dataplane/agent/host_monitor.h"
+#include "dataplane/agent/node_ports.h"
 #include "dataplane/agent/overlay.h"
 #include "dataplane/agent/path_mtus.h"
 #include "dataplane/agent/saved_objects.h"
+#include "dataplane/agent/service_health.h"
 #include "dataplane/agent/status.h"
 #include "dataplane/intent/nodes.h"
 #include "kube/relay.h"
@@ -90,6 +92,7 @@ struct Agent::Impl {
   std::optional<Attachments> attachments;
   std::unique_ptr<CniServer> cni;
   std::optional<FlowSweeper> sweeper;
+  ServiceHealth service_health;
 
   kube::Cluster cluster;  // what the source (or the last run) said
   std::unique_ptr<kube::Source> source;
@@ -111,12 +114,13 @@ struct Agent::Impl {
   Debounce save, host_changed, underlay_changed;
   HostMonitor monitor;
   PathMtus path_mtus;
-  OnceLog settle_log, node_log, attach_log, routes_log;
+  OnceLog settle_log, node_log, attach_log, routes_log, health_log;
 
   Impl(asio::io_context& loop, AgentOptions given)
       : io(loop),
         options(std::move(given)),
         config(config_of(options)),
+        service_health(loop, [this] { return why_not_ready().empty(); }),
         relay(loop, options.run_dir + "/api.sock"),
         server(loop),
         boot_timer(loop),
@@ -143,6 +147,7 @@ struct Agent::Impl {
   void keep_host();
   void follow_underlay();
   void settle();
+  void keep_service_health();
   void keep_attached();
   Result<> attach_all();
   void give_up(const Error& error);
@@ -281,6 +286,7 @@ Result<> Agent::Impl::set_up_node(const kube::Node& node) {
   config.uplink_ifindex = link.index;
   config.host_ifindex = leg.host.index;
   config.host_mac = leg.host.mac;
+  config.node_port_addresses = TRY(find_node_port_addresses(socket, options.node_port_cidrs));
   forwarding->compiler().configure(config);
   return {};
 }
@@ -334,8 +340,18 @@ void Agent::Impl::settle() {
     settle_log.warn("tables not as desired", done.error().message);
     retry_later();
   }
+  keep_service_health();
   keep_attached();
   cni->poke();
+}
+
+// A port that is taken, or an address that is not there yet, is tried again.
+void Agent::Impl::keep_service_health() {
+  const Compiler& compiler = forwarding->compiler();
+  service_health.update(compiler.health_checks(), compiler.node_port_addresses());
+  if (service_health.complaints().empty()) return health_log.clear();
+  health_log.warn("balancers cannot ask", service_health.complaints().front());
+  retry_later();
 }
 
 // Only over tables that were whole once: the programs of the last run forward by the old ones meanwhile.
@@ -425,6 +441,7 @@ void Agent::Impl::save_now() { saver.save(cluster); }
 
 AgentView Agent::Impl::view() const {
   std::vector<std::string> complaints = route_complaints;
+  for (const std::string& one : service_health.complaints()) complaints.push_back(one);
   for (const Complaint& one : forwarding->compiler().complaints())
     complaints.push_back(one.object + ": " + one.text);
   return {.options = options,
@@ -477,6 +494,7 @@ void Agent::Impl::stop() {
   save.stop();
   if (source) source->stop();
   server.stop();
+  service_health.stop();
   relay.stop();
   if (cni) cni->stop();
   if (source_heard) save_now();

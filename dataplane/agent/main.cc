@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "dataplane/agent/agent.h"
+#include "dataplane/agent/node_ports.h"
 
 namespace thalweg::dataplane {
 namespace {
@@ -14,6 +15,7 @@ namespace {
 struct Given {
   AgentOptions options;
   std::vector<std::string> service_cidrs, external_ip_cidrs;
+  std::string node_port_addresses = "primary";
   std::string mtu = "auto";
   std::string overlay = "vxlan";
   uint32_t verify_ms = 60'000;
@@ -39,6 +41,10 @@ void declare(Flags& flags, Given& given) {
   flags.add("--service-cidr", given.service_cidrs, "range of ClusterIPs; may be repeated");
   flags.add("--external-ip-cidr", given.external_ip_cidrs,
             "range of allowed spec.externalIPs; may be repeated");
+  flags.add(
+      "--nodeport-addresses", given.node_port_addresses,
+      "where NodePorts and healthCheckNodePorts are served: primary, or ranges of this node's addresses, "
+      "comma between them");
   flags.add("--tunnel-port", options.tunnel_port, "UDP port of VXLAN");
   flags.add("--overlay", given.overlay,
             "how pods of other nodes are reached: vxlan, auto (directly where the node is on the uplink's "
@@ -82,6 +88,8 @@ Result<AgentOptions> checked(Given given) {
   if (options.node_name.empty() && !given.cleanup) return fail("--node-name is required");
   options.service_cidrs = TRY(cidrs(given.service_cidrs, "--service-cidr"));
   options.external_ip_cidrs = TRY(cidrs(given.external_ip_cidrs, "--external-ip-cidr"));
+  options.node_port_cidrs =
+      TRY(context(parse_node_port_addresses(given.node_port_addresses), "--nodeport-addresses"));
   options.mtu = TRY(parse_mtu(given.mtu));
   options.overlay = TRY(parse_overlay(given.overlay));
   options.masquerade = !given.no_masquerade;

@@ -24,6 +24,7 @@ struct AgentOptions {
   std::string uplink;  // empty: the interface with the node's InternalIP
   std::vector<Cidr> service_cidrs;
   std::vector<Cidr> external_ip_cidrs;
+  std::vector<Cidr> node_port_cidrs;  // empty: the node's first address of each family
   uint16_t tunnel_port = 4789;
   uint16_t mtu = 0;  // largest inner packet, bytes; 0: the uplink's less the tunnel's headers
   bool masquerade = true;

@@ -95,6 +95,19 @@ TEST_F(HttpTest, RoutesAndAnswers) {
   EXPECT_EQ(call("GET", "/hello")->status, 200);
 }
 
+TEST_F(HttpTest, TheRestIsForWhatNoRouteIsForAndHeadersGoOut) {
+  serve();
+  server->route_rest([](const Request& r) {
+    return Response{.status = 503, .body = r.method + r.path, .headers = {{"X-Weight", "0"}}};
+  });
+  EXPECT_EQ(call("GET", "/hello")->status, 200);
+  EXPECT_EQ(call("POST", "/hello")->status, 405);
+  EXPECT_EQ(call("POST", "/any/thing")->body, "POST/any/thing");
+  const std::string got = raw("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  EXPECT_THAT(got, StartsWith("HTTP/1.1 503"));
+  EXPECT_THAT(got, HasSubstr("X-Weight: 0\r\n"));
+}
+
 TEST_F(HttpTest, KeepsAliveAndAnswersInOrder) {
   serve();
   const std::string got =
