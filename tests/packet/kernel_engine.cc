@@ -146,19 +146,4 @@ Result<std::unique_ptr<Engine>> kernel_engine() {
   return std::make_unique<KernelEngine>(std::move(*skeleton));
 }
 
-Result<std::vector<ProgramSize>> program_sizes() {
-  auto skeleton = load();
-  if (!skeleton) return std::unexpected(skeleton.error());
-  std::vector<ProgramSize> sizes;
-  bpf_program* program;
-  bpf_object__for_each_program(program, (*skeleton)->obj) {
-    bpf_prog_info info{};
-    uint32_t length = sizeof info;
-    if (bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &length) != 0)
-      return fail_errno(errno, "ask for a program");
-    sizes.push_back({bpf_program__name(program), info.xlated_prog_len / 8});
-  }
-  return sizes;
-}
-
 }  // namespace thalweg::packet

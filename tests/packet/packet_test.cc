@@ -2,12 +2,18 @@
 // byte.
 #include <gtest/gtest.h>
 
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <map>
 #include <set>
+#include <sstream>
 
 #include "tests/packet/case.h"
 #include "tests/packet/frame.h"
 #include "tests/packet/kernel_engine.h"
 #include "tests/packet/native_engine.h"
+#include "tests/packet/program_figures.h"
 
 namespace thalweg::packet {
 
@@ -53,16 +59,38 @@ TEST(PacketCases, CoverEveryDropReason) {
     EXPECT_TRUE(covered.contains(static_cast<drop_reason>(reason))) << "no case drops for " << names[reason];
 }
 
-// Ceilings, recorded: the path grows knowingly. Raise one in the commit that needs it and say why there.
-TEST(Programs, StayUnderTheirCeilings) {
-  const auto sizes = program_sizes();
-  if (!sizes) GTEST_SKIP() << sizes.error().message;
-  constexpr uint32_t kMostInstructions = 9000;
-  ASSERT_FALSE(sizes->empty());
-  for (const ProgramSize& size : *sizes) {
-    RecordProperty(size.name + "_instructions", static_cast<int>(size.instructions));
-    EXPECT_LE(size.instructions, kMostInstructions) << size.name;
+// The file `ceilings`, by program.
+std::map<std::string, ProgramFigures> ceilings() {
+  std::map<std::string, ProgramFigures> all;
+  std::ifstream file(std::string(std::getenv("THALWEG_SOURCE")) + "/tests/packet/ceilings");
+  for (std::string line; std::getline(file, line);) {
+    if (line.empty() || line[0] == '#') continue;
+    ProgramFigures one;
+    std::istringstream(line) >> one.name >> one.instructions >> one.looked_at >> one.stack;
+    all[one.name] = one;
   }
+  return all;
+}
+
+void expect_under(uint32_t figure, uint32_t ceiling, const std::string& what) {
+  EXPECT_LE(figure, ceiling) << what << ": raise it in tests/packet/ceilings knowingly, or do with less";
+  EXPECT_GE(figure, ceiling / 2) << what << ": the ceiling is far above; lower it in tests/packet/ceilings";
+}
+
+TEST(Programs, StayUnderTheirCeilings) {
+  if (!std::getenv("THALWEG_SOURCE")) GTEST_SKIP() << "THALWEG_SOURCE does not say where the ceilings are";
+  if (const auto kernel = kernel_engine(); !kernel) GTEST_SKIP() << kernel.error().message;
+  const auto figures = program_figures();
+  ASSERT_TRUE(figures) << figures.error().message;
+  auto recorded = ceilings();
+  for (const ProgramFigures& one : *figures) {
+    std::printf("%-22s %6u %7u %4u\n", one.name.c_str(), one.instructions, one.looked_at, one.stack);
+    EXPECT_TRUE(recorded.contains(one.name)) << one.name << " has no ceiling in tests/packet/ceilings";
+    expect_under(one.instructions, recorded[one.name].instructions, one.name + ", instructions");
+    expect_under(one.looked_at, recorded[one.name].looked_at, one.name + ", looked at");
+    expect_under(one.stack, recorded[one.name].stack, one.name + ", stack");
+  }
+  EXPECT_EQ(recorded.size(), figures->size()) << "tests/packet/ceilings names programs that are no more";
 }
 
 }  // namespace thalweg::packet
