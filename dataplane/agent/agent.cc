@@ -50,6 +50,7 @@ Config config_of(const AgentOptions& options) {
           .tunnel_port = options.tunnel_port,
           .overlay = options.overlay,
           .masquerade = options.masquerade,
+          .dsr = options.dsr,
           .service_cidrs = options.service_cidrs,
           .external_ip_cidrs = options.external_ip_cidrs};
 }

@@ -18,6 +18,7 @@ struct Given {
   std::string node_port_addresses = "primary";
   std::string mtu = "auto";
   std::string overlay = "vxlan";
+  std::string return_mode = "snat";
   uint32_t verify_ms = 60'000;
   bool no_masquerade = false;
   bool cleanup = false;
@@ -49,6 +50,10 @@ void declare(Flags& flags, Given& given) {
   flags.add("--overlay", given.overlay,
             "how pods of other nodes are reached: vxlan, auto (directly where the node is on the uplink's "
             "segment) or direct; the same on every node");
+  flags.add(
+      "--return-mode", given.return_mode,
+      "how a LoadBalancer's or external address answers the outside when the backend is on another node: "
+      "snat (by this node) or dsr (by the backend's node itself); the same on every node");
   flags.add("--mtu", given.mtu, "largest packet of a pod, bytes, or auto (the uplink's less 50)");
   flags.add("--no-masquerade", given.no_masquerade, "pods reach the world with their own addresses");
   flags.add("--verify-ms", given.verify_ms,
@@ -83,6 +88,11 @@ Result<Overlay> parse_overlay(const std::string& text) {
   return fail("--overlay {}: expected vxlan, auto or direct", text);
 }
 
+Result<bool> parse_return_mode(const std::string& text) {
+  if (text == "snat" || text == "dsr") return text == "dsr";
+  return fail("--return-mode {}: expected snat or dsr", text);
+}
+
 Result<AgentOptions> checked(Given given) {
   AgentOptions& options = given.options;
   if (options.node_name.empty() && !given.cleanup) return fail("--node-name is required");
@@ -92,6 +102,7 @@ Result<AgentOptions> checked(Given given) {
       TRY(context(parse_node_port_addresses(given.node_port_addresses), "--nodeport-addresses"));
   options.mtu = TRY(parse_mtu(given.mtu));
   options.overlay = TRY(parse_overlay(given.overlay));
+  options.dsr = TRY(parse_return_mode(given.return_mode));
   options.masquerade = !given.no_masquerade;
   if (given.verify_ms < 100) return fail("--verify-ms {}: at least 100", given.verify_ms);
   options.verify_ms = given.verify_ms;

@@ -29,6 +29,7 @@ struct AgentOptions {
   uint16_t mtu = 0;  // largest inner packet, bytes; 0: the uplink's less the tunnel's headers
   bool masquerade = true;
   Overlay overlay = Overlay::Vxlan;
+  bool dsr = false;
 
   uint64_t pod_wait_ms = 10'000;   // how long CNI ADD waits for the Pod object and its rows
   uint64_t verify_ms = 60'000;     // between two comparisons of the real tables with the Intent

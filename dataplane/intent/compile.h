@@ -45,6 +45,7 @@ struct Config {
   Overlay overlay = Overlay::Vxlan;
   std::vector<Cidr> segment;  // prefixes whose addresses are neighbours on the uplink
   bool masquerade = true;
+  bool dsr = false;  // balancers' clients are answered by the backend's node; the same on every node
   // Above what Linux gives its own sockets (net.ipv4.ip_local_port_range ends at 60999): the same 5-tuple
   // cannot be both.
   uint16_t masquerade_first = 61000, masquerade_last = 65535;

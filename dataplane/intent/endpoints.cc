@@ -102,8 +102,9 @@ Choice choose_endpoints(const kube::ServicePort& port, std::span<const kube::End
                         bool v4, const Place& place) {
   const auto all = candidates(port, slices, v4, place);
   Choice out{.cluster = ready_near(all, place),
-             .local = those(all, [](const Candidate& one) { return is_ready(one) && one.local; })};
-  if (out.cluster.empty()) out.cluster = those(all, [](const Candidate&) { return true; });
+             .local = those(all, [](const Candidate& one) { return is_ready(one) && one.local; }),
+             .anywhere = those(all, is_ready)};
+  if (out.anywhere.empty()) out.cluster = out.anywhere = those(all, [](const Candidate&) { return true; });
   if (out.local.empty()) out.local = those(all, [](const Candidate& one) { return one.local; });
   return out;
 }

@@ -30,8 +30,9 @@ struct Place {
 
 // Sorted by address and port, none twice.
 struct Choice {
-  std::vector<Target> cluster;  // under the policy Cluster; empty: nothing serves anywhere
-  std::vector<Target> local;    // under the policy Local; some of these may be none of the above
+  std::vector<Target> cluster;   // under the policy Cluster; empty: nothing serves anywhere
+  std::vector<Target> local;     // under the policy Local; some of these may be none of the above
+  std::vector<Target> anywhere;  // under the policy Cluster where hints are not read: the same on every node
 };
 
 // The endpoints of one family for a port of the service. Ready ones, and only if there are none, those that

@@ -105,18 +105,22 @@ struct Backing {
 
 // What one port has behind it in one family.
 struct Offer {
-  explicit Offer(Choice choice) : cluster{std::move(choice.cluster)}, local{std::move(choice.local)} {}
-  Backing cluster, local;
+  explicit Offer(Choice choice)
+      : cluster{std::move(choice.cluster)},
+        local{std::move(choice.local)},
+        anywhere{std::move(choice.anywhere)} {}
+  Backing cluster, local, anywhere;
 };
 
 // Every row of one port at one address.
 class Frontend {
  public:
-  Frontend(const kube::Service& of, const service_key& key, uint32_t flag, Offer& offer, bool near)
+  Frontend(const kube::Service& of, const service_key& key, uint32_t flag, Offer& offer, const Config& config)
       : of_(of), key_(key), inside_(&offer.cluster), outside_(&offer.cluster) {
     value_.flags = flag;
     value_.affinity_s = std::min(of.affinity_timeout_s, kMostAffinitySeconds);
-    if (near) keep_local(offer);
+    if (!config.edge) keep_local(offer);
+    if (config.dsr && is_same_everywhere()) leave_to_others(offer);
     if (inside_->targets != outside_->targets) value_.flags |= SERVICE_APART;
     value_.backends[INSIDE] = static_cast<uint32_t>(inside_->targets.size());
     value_.backends[OUTSIDE] = static_cast<uint32_t>(outside_->targets.size());
@@ -150,6 +154,16 @@ class Frontend {
       outside_ = &offer.local;
       if (anyone) value_.flags |= SERVICE_OUTSIDE_LOCAL;
     }
+  }
+
+  // A balancer's address means the same to every node, so they can choose for each other; a NodePort is each
+  // node's own.
+  bool is_same_everywhere() const {
+    return value_.flags & (SERVICE_LOAD_BALANCER | SERVICE_EXTERNAL_IP) && !of_.external_local;
+  }
+  void leave_to_others(Offer& offer) {
+    outside_ = &offer.anywhere;
+    value_.flags |= SERVICE_DSR;
   }
 
   bool restricts_sources() const {
@@ -220,7 +234,7 @@ class Ports {
   Claim claim(size_t index, const Address& at, uint16_t number) {
     const auto& port = service_.ports[index];
     const auto key = key_of(at.ip, number, policy::ip_protocol(port.protocol));
-    Claim out = Frontend(service_, key, at.flag, offer(index, at.ip.is_v4()), !around_.config.edge).claim();
+    Claim out = Frontend(service_, key, at.flag, offer(index, at.ip.is_v4()), around_.config).claim();
     out.rank = static_cast<uint8_t>(at.flag);
     out.what = fmt::format("{} {} port {}/{}", name_of(at.flag), at.ip, number, name_of(port.protocol));
     return out;

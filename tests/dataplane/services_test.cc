@@ -396,6 +396,40 @@ TEST_F(ServicesTest, MaglevIsOfTheOutsidesOwnEndpoints) {
   EXPECT_EQ(service_at(compile(), "203.0.113.5", 80, IPPROTO_TCP).maglev, 0u) << "one needs no table";
 }
 
+TEST_F(ServicesTest, DirectReturnIsForAddressesThatMeanTheSameEverywhere) {
+  config_.dsr = true;
+  config_.external_ip_cidrs = {cidr("198.51.100.0/24")};
+  auto web = on_every_way(service("default/web", {"10.96.0.1"}, {{"http", 80}}));
+  web.external_ips = {ip("198.51.100.7")};
+  put(web, slice("default/web-1", "web", {{"http", 8080}}, {kHere, kThere}));
+  const auto is_dsr = [&](const char* address, uint16_t port) {
+    return (service_at(compile(), address, port, IPPROTO_TCP).flags & SERVICE_DSR) != 0;
+  };
+  EXPECT_TRUE(is_dsr("203.0.113.5", 80));
+  EXPECT_TRUE(is_dsr("198.51.100.7", 80));
+  EXPECT_FALSE(is_dsr("192.0.2.1", 30080)) << "a NodePort is each node's own";
+  EXPECT_FALSE(is_dsr("10.96.0.1", 80));
+  web.external_local = true;
+  put(web);
+  EXPECT_FALSE(is_dsr("203.0.113.5", 80)) << "Local answers by itself already";
+  web.external_local = false;
+  config_.dsr = false;
+  put(web);
+  EXPECT_FALSE(is_dsr("203.0.113.5", 80));
+}
+
+TEST_F(ServicesTest, DirectReturnReadsNoHintsForTheOutside) {
+  config_.dsr = true;
+  auto here = kHere, there = kThere;
+  here.node_hints = {"n1"}, there.node_hints = {"n2"};
+  put(on_every_way(service("default/web", {"10.96.0.1"}, {{"http", 80}})),
+      slice("default/web-1", "web", {{"http", 8080}}, {here, there}));
+  const auto balancer = service_at(compile(), "203.0.113.5", 80, IPPROTO_TCP);
+  EXPECT_EQ(balancer.backends[INSIDE], 1u);
+  EXPECT_EQ(balancer.backends[OUTSIDE], 2u) << "the other node must come to the same choice";
+  EXPECT_EQ(service_at(compile(), "192.0.2.1", 30080, IPPROTO_TCP).backends[OUTSIDE], 1u);
+}
+
 TEST_F(ServicesTest, EveryNodeHasTheSameTable) {
   put(on_every_way(service("default/web", {}, {{"http", 80}})),
       slice("default/web-1", "web", {{"http", 8080}}, {kHere, kThere}),
