@@ -279,10 +279,12 @@ static __always_inline enum verdict parse_packet(struct pkt* p) {
 }
 
 static __always_inline _Bool is_tunnel_packet(const struct pkt* p) {
-  return p->origin == FROM_UPLINK && p->v4 && p->protocol == PROTO_UDP && !p->quoted && !p->fragment &&
+  return p->origin == FROM_UPLINK && p->protocol == PROTO_UDP && !p->quoted && !p->fragment &&
          p->now.destination_port == node_of(p)->tunnel_port &&
-         same_addr(&p->now.destination, &node_of(p)->v4);
+         same_addr(&p->now.destination, p->v4 ? &node_of(p)->v4 : &node_of(p)->v6);
 }
+
+static __always_inline _Bool is_node(struct pkt* p, const struct addr* address); /* 4_identity.h */
 
 /* Takes the outer headers off; who may send what is stage 4's question, once the inner addresses are known.
  */
@@ -293,17 +295,20 @@ static __always_inline enum verdict decapsulate(struct pkt* p) {
   struct eth_header* inner = (struct eth_header*)(vxlan + 1);
   __u16 type = inner->type;
   /* Ours have no IP options: a longer header would leave something behind. */
-  if (p->l4 - p->l3 != sizeof(struct ipv4_header) || p->l3 != sizeof(struct eth_header))
+  const __u32 network = p->v4 ? sizeof(struct ipv4_header) : sizeof(struct ipv6_header);
+  if ((__u32)(p->l4 - p->l3) != network || p->l3 != sizeof(struct eth_header))
     return drop(p, DROP_BAD_HEADER);
   if (!(vxlan->flags & 0x08) || net32(vxlan->vni) >> 8 != node_of(p)->vni) return drop(p, DROP_BAD_HEADER);
   if (type != net16(ETH_IPV4) && type != net16(ETH_IPV6)) return drop(p, DROP_UNKNOWN_PROTOCOL);
-  p->outer_source = p->now.source.words[3];
+  if (!p->v4 && !is_node(p, &p->now.source)) return drop(p, DROP_UNKNOWN_TUNNEL_PEER);
+  p->outer = p->now.source;
   p->tunneled = 1;
-  if (pop_tunnel(p, type == net16(ETH_IPV4))) return drop(p, DROP_TRUNCATED);
+  const __u32 tunnel = network + sizeof(struct vxlan_frame);
+  if (pop_tunnel(p, tunnel, type == net16(ETH_IPV4))) return drop(p, DROP_TRUNCATED);
   struct eth_header* eth = header(p, 0, sizeof *eth);
   if (!eth) return drop(p, DROP_TRUNCATED);
   eth->type = type;
-  p->length -= sizeof(struct tunnel_header);
+  p->length -= tunnel;
   return parse_packet(p);
 }
 

@@ -33,9 +33,8 @@ static __always_inline _Bool owns_source(const struct pkt* p, const struct endpo
   return endpoint && endpoint->ifindex == p->ifindex && same_mac(endpoint->mac, p->source_mac);
 }
 
-static __always_inline _Bool is_node(struct pkt* p, __u32 v4) {
-  const struct addr address = from_v4(v4);
-  const struct route* route = route_to(p, &address);
+static __always_inline _Bool is_node(struct pkt* p, const struct addr* address) {
+  const struct route* route = route_to(p, address);
   return route && route->flags & ROUTE_NODE_ADDRESS;
 }
 
@@ -46,8 +45,8 @@ static __always_inline _Bool came_the_right_way(struct pkt* p) {
   if (is_confined(&p->now.source)) return 0;
   const struct route* back = route_to(p, &p->now.source);
   const __u32 kind = kind_of(back);
-  if (p->tunneled && p->dsr) return kind == ROUTE_WORLD && is_node(p, p->outer_source);
-  if (p->tunneled) return back && kind == ROUTE_TUNNEL && back->peer.words[3] == p->outer_source;
+  if (p->tunneled && p->dsr) return kind == ROUTE_WORLD && is_node(p, &p->outer);
+  if (p->tunneled) return back && kind == ROUTE_TUNNEL && same_addr(&back->peer, &p->outer);
   if (kind == ROUTE_TUNNEL) return back->flags & ROUTE_NODE_ADDRESS;
   return kind == ROUTE_WORLD || kind == ROUTE_DIRECT;
 }

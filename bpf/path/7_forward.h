@@ -44,8 +44,31 @@ static __always_inline __u16 ipv4_checksum(const struct ipv4_header* ip) {
   return (__u16)~fold(sum);
 }
 
-static __always_inline void fill_tunnel_header(struct pkt* p, struct tunnel_header* outer,
-                                               __u16 inner_length) {
+/* What both kinds of tunnel header end in. */
+static __always_inline void fill_frame(struct pkt* p, struct vxlan_frame* to, __u16 inner_length) {
+  const struct udp_header udp = {
+      .source = tunnel_source_port(p),
+      .destination = node_of(p)->tunnel_port,
+      .length = net16((__u16)(inner_length + sizeof *to)),
+      .checksum = 0, /* RFC 7348 §5: SHOULD be zero; the inner packet has its own. IPv6: RFC 6935 */
+  };
+  const struct vxlan_header vxlan = {.flags = 0x08, .vni = net32(node_of(p)->vni << 8)};
+  /* The inner Ethernet header only has to be there: both ends route by the inner IP address. Locally
+   * administered. */
+  const struct eth_header inner = {
+      .destination = {net16(0x0254), net16(0x5700), net16(0x0002)},
+      .source = {net16(0x0254), net16(0x5700), net16(0x0001)},
+      .type = net16(p->v4 ? ETH_IPV4 : ETH_IPV6),
+  };
+  *(struct udp_header*)(void*)&to->udp = udp;
+  *(struct vxlan_header*)(void*)&to->vxlan = vxlan;
+  *(struct eth_header*)(void*)&to->inner = inner;
+}
+
+static __always_inline enum verdict fill_tunnel(struct pkt* p, __u16 inner_length) {
+  struct eth_header* eth = header(p, 0, sizeof *eth + sizeof(struct tunnel_header));
+  if (!eth) return drop(p, DROP_NO_ROOM);
+  struct tunnel_header* outer = (struct tunnel_header*)(eth + 1);
   struct ipv4_header ip = {
       .version_and_length = 0x45,
       .total_length = net16((__u16)(inner_length + sizeof *outer)),
@@ -56,37 +79,39 @@ static __always_inline void fill_tunnel_header(struct pkt* p, struct tunnel_head
       .destination = p->hop.peer.words[3],
   };
   ip.checksum = ipv4_checksum(&ip);
-  const struct udp_header udp = {
-      .source = tunnel_source_port(p),
-      .destination = node_of(p)->tunnel_port,
-      .length = net16((__u16)(inner_length + sizeof *outer - sizeof outer->ip)),
-      .checksum = 0, /* RFC 7348 §5: SHOULD be zero; the inner packet has its own */
-  };
-  const struct vxlan_header vxlan = {.flags = 0x08, .vni = net32(node_of(p)->vni << 8)};
-  /* The inner Ethernet header only has to be there: both ends route by the inner IP address. Locally
-   * administered. */
-  const struct eth_header inner = {
-      .destination = {net16(0x0254), net16(0x5700), net16(0x0002)},
-      .source = {net16(0x0254), net16(0x5700), net16(0x0001)},
-      .type = net16(p->v4 ? ETH_IPV4 : ETH_IPV6),
-  };
+  eth->type = net16(ETH_IPV4);
   *(struct ipv4_header*)(void*)&outer->ip = ip;
-  *(struct udp_header*)(void*)&outer->udp = udp;
-  *(struct vxlan_header*)(void*)&outer->vxlan = vxlan;
-  *(struct eth_header*)(void*)&outer->inner = inner;
+  fill_frame(p, &outer->frame, inner_length);
+  return REDIRECT;
+}
+
+static __always_inline enum verdict fill_tunnel6(struct pkt* p, __u16 inner_length) {
+  struct eth_header* eth = header(p, 0, sizeof *eth + sizeof(struct tunnel6_header));
+  if (!eth) return drop(p, DROP_NO_ROOM);
+  struct tunnel6_header* outer = (struct tunnel6_header*)(eth + 1);
+  const struct ipv6_header ip = {
+      .version_class_flow = net32(6u << 28),
+      .payload_length = net16((__u16)(inner_length + sizeof *outer - sizeof ip)),
+      .next = PROTO_UDP,
+      .hop_limit = TUNNEL_TTL,
+      .source = node_of(p)->v6,
+      .destination = p->hop.peer,
+  };
+  eth->type = net16(ETH_IPV6);
+  *(struct ipv6_header*)(void*)&outer->ip = ip;
+  fill_frame(p, &outer->frame, inner_length);
+  return REDIRECT;
 }
 
 static __always_inline enum verdict forward_by_tunnel(struct pkt* p) {
   const __u32 l3 = p->l3, inner_length = p->length - l3;
   if (l3 != sizeof(struct eth_header))
     return drop(p, DROP_BAD_HEADER); /* a VLAN tag has no place inside the tunnel */
-  if (push_tunnel(p)) return drop(p, DROP_NO_ROOM);
-  struct eth_header* eth = header(p, 0, sizeof *eth + sizeof(struct tunnel_header));
-  if (!eth) return drop(p, DROP_NO_ROOM);
-  eth->type = net16(ETH_IPV4);
-  fill_tunnel_header(p, (struct tunnel_header*)(eth + 1), (__u16)inner_length);
-  p->length += sizeof(struct tunnel_header);
-  return REDIRECT;
+  const _Bool v4 = is_v4(&p->hop.peer);
+  const __u32 bytes = v4 ? sizeof(struct tunnel_header) : sizeof(struct tunnel6_header);
+  if (push_tunnel(p, bytes, v4)) return drop(p, DROP_NO_ROOM);
+  p->length += bytes;
+  return v4 ? fill_tunnel(p, (__u16)inner_length) : fill_tunnel6(p, (__u16)inner_length);
 }
 
 static __always_inline enum verdict forward(struct pkt* p) {

@@ -104,12 +104,19 @@ struct vxlan_header {
 
 /* What stage 7 puts between the outer and the inner packet's IP header, after the Ethernet header that is
  * there. */
-struct tunnel_header {
-  struct ipv4_header ip;
+struct vxlan_frame {
   struct udp_header udp;
   struct vxlan_header vxlan;
   struct eth_header inner;
+} __attribute__((packed));
+struct tunnel_header {
+  struct ipv4_header ip;
+  struct vxlan_frame frame;
 } __attribute__((packed)); /* 50 bytes */
+struct tunnel6_header {
+  struct ipv6_header ip;
+  struct vxlan_frame frame;
+} __attribute__((packed)); /* 70 bytes */
 
 #define ETH_IPV4 0x0800
 #define ETH_IPV6 0x86dd

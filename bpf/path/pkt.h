@@ -8,8 +8,9 @@ struct pkt {        /* without pointers: functions proved_alone are given it as 
   struct tuple now; /* as the packet reads; of an ICMP error: as the other side would answer what it quotes */
   struct tuple to;  /* as it will leave */
   struct hop hop;   /* where to */
-  __u64 now_ns;     /* when it came */
-  __u64 epochs[2];  /* of the rule sets it is decided under */
+  struct addr outer; /* source of the tunnel header taken off */
+  __u64 now_ns;      /* when it came */
+  __u64 epochs[2];   /* of the rule sets it is decided under */
   __u64 generation;
   __u32 rule_sets[2];      /* of the opener (egress) and of the other side (ingress) */
   __u32 identities[2];     /* ditto */
@@ -19,7 +20,6 @@ struct pkt {        /* without pointers: functions proved_alone are given it as 
   __u32 length;            /* of the whole packet, bytes */
   __u32 fragment_id;       /* as the header has it */
   __u32 end;               /* where its IP packet ends; padding may follow */
-  __u32 outer_source;      /* IPv4 source of the tunnel header taken off */
   __u16 l3, l4;            /* where its headers begin */
   __u16 quoted, quoted_l4; /* ditto, of the packet inside an ICMP error */
   __u8 origin;             /* enum origin */
@@ -55,11 +55,18 @@ static __always_inline const struct node* node_of(const struct pkt* p) {
   return ((const struct carried*)p)->node;
 }
 
+/* An IPv4 address as it is. IPv6: two nodes may come to the same, but who is no node does not get so far
+ * (1_parse.h). */
+static __always_inline __u32 way_of_peer(const struct addr* peer) {
+  if (!peer->halves[0]) return peer->words[3];
+  return (__u32)((peer->halves[0] * 0x9e3779b97f4a7c15ull ^ peer->halves[1]) * 0xff51afd7ed558ccdull >> 32);
+}
+
 /* By which way a packet came: its origin and interface, or the node that tunnelled it here. Who may use an
  * address is checked once a way (stage 4), then remembered: the same addresses by another way are checked
  * again. */
 static __always_inline __u32 way_of(const struct pkt* p) {
-  return p->tunneled ? p->outer_source : p->ifindex << 2 | p->origin;
+  return p->tunneled ? way_of_peer(&p->outer) : p->ifindex << 2 | p->origin;
 }
 
 /* Stages end a packet's way by saying why. */

@@ -83,18 +83,18 @@ static __always_inline __u32 random32(struct pkt* p) { return bpf_get_prandom_u3
 #define TC_NEXT                (-1)
 #define TC_DROP                2
 
-#define TUNNEL_BYTES 50 /* sizeof(struct tunnel_header) */
-#define INNER_ETH    14
+#define INNER_ETH 14
 
-static __always_inline int push_tunnel(struct pkt* p) {
-  const __u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP |
+static __always_inline int push_tunnel(struct pkt* p, __u32 bytes, _Bool outer_v4) {
+  const __u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L4_UDP |
+                      (outer_v4 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV6) |
                       BPF_F_ADJ_ROOM_ENCAP_L2(INNER_ETH) | BPF_F_ADJ_ROOM_ENCAP_L2_ETH;
-  return bpf_skb_adjust_room(skb_of(p), TUNNEL_BYTES, BPF_ADJ_ROOM_MAC, flags);
+  return bpf_skb_adjust_room(skb_of(p), bytes, BPF_ADJ_ROOM_MAC, flags);
 }
 
-static __always_inline int pop_tunnel(struct pkt* p, _Bool inner_v4) {
+static __always_inline int pop_tunnel(struct pkt* p, __u32 bytes, _Bool inner_v4) {
   const __u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | (inner_v4 ? ADJ_ROOM_DECAP_L3_IPV4 : ADJ_ROOM_DECAP_L3_IPV6);
-  return bpf_skb_adjust_room(skb_of(p), -TUNNEL_BYTES, BPF_ADJ_ROOM_MAC, flags);
+  return bpf_skb_adjust_room(skb_of(p), -(__s32)bytes, BPF_ADJ_ROOM_MAC, flags);
 }
 
 /* Room between the Ethernet header and what follows. */

@@ -53,8 +53,7 @@ static inline void* header(struct pkt* p, __u32 offset, __u32 length) {
   return packet->buffer + packet->start + offset;
 }
 
-#define TUNNEL_BYTES 50u /* sizeof(struct tunnel_header) */
-#define OUTER_ETH    14u
+#define OUTER_ETH 14u
 
 /* Room between the Ethernet header and what follows: the Ethernet header moves to the front. */
 static inline int push(struct pkt* p, __u32 bytes) {
@@ -68,7 +67,10 @@ static inline int push(struct pkt* p, __u32 bytes) {
   return 0;
 }
 
-static inline int push_tunnel(struct pkt* p) { return push(p, TUNNEL_BYTES); }
+static inline int push_tunnel(struct pkt* p, __u32 bytes, _Bool outer_v4) {
+  (void)outer_v4;
+  return push(p, bytes);
+}
 
 static inline int resize(struct pkt* p, __u32 length) {
   struct native_packet* packet = state_of(p)->packet;
@@ -77,14 +79,14 @@ static inline int resize(struct pkt* p, __u32 length) {
   return 0;
 }
 
-static inline int pop_tunnel(struct pkt* p, _Bool inner_v4) {
+static inline int pop_tunnel(struct pkt* p, __u32 bytes, _Bool inner_v4) {
   struct native_packet* packet = state_of(p)->packet;
   (void)inner_v4;
-  if (packet->length < OUTER_ETH + TUNNEL_BYTES) return -EINVAL;
+  if (packet->length < OUTER_ETH + bytes) return -EINVAL;
   __u8* data = packet->buffer + packet->start;
-  memmove(data + TUNNEL_BYTES, data, OUTER_ETH);
-  packet->start += TUNNEL_BYTES;
-  packet->length -= TUNNEL_BYTES;
+  memmove(data + bytes, data, OUTER_ETH);
+  packet->start += bytes;
+  packet->length -= bytes;
   return 0;
 }
 

@@ -63,6 +63,10 @@ Result<Fd> lock(const std::string& path) {
   return fd;
 }
 
+bool has_family(const std::vector<Ip>& addresses, bool v4) {
+  return std::ranges::any_of(addresses, [&](const Ip& ip) { return ip.is_v4() == v4; });
+}
+
 std::string decoded(const std::string& query, const std::string& key) {
   if (!query.starts_with(key + "=")) return {};
   std::string text;
@@ -273,7 +277,12 @@ void Agent::Impl::keep_node() {
 Result<> Agent::Impl::set_up_node(const kube::Node& node) {
   nl::Socket socket = TRY(nl::Socket::open());
   const nl::Link link = TRY(find_uplink(socket, options.uplink, node.addresses));
-  const uint32_t tunnel_bytes = config.overlay == Overlay::Direct ? 0 : kTunnelBytes;
+  config.underlay_v4 = has_family(node.addresses, true);
+  config.underlay_v6 = has_family(node.addresses, false);
+  const uint32_t tunnel_bytes = config.overlay == Overlay::Direct ? 0
+                                : config.underlay_v4              ? kTunnelBytes
+                                                                  : kTunnel6Bytes;
+  config.uplink_mtu = static_cast<uint16_t>(std::min<uint32_t>(link.mtu, 65'535));
   config.mtu = options.mtu != 0 ? options.mtu : inner_mtu(link.mtu, tunnel_bytes);
   config.segment = TRY(segment_of(socket, link.index));
   config.path_mtus = TRY(path_mtus.read(socket, cluster.nodes, options.node_name, link.mtu));

@@ -112,7 +112,10 @@ Result<Config> edge_config(const Arguments& arguments, const Worker::Config& wor
   config.host_mac = port.mac();
   config.tunnel_port = arguments.tunnel_port;
   config.vni = arguments.vni;
-  config.mtu = static_cast<uint16_t>(port.mtu() - 50);
+  config.underlay_v4 = !config.v4.is_none();
+  config.underlay_v6 = !config.v6.is_none();
+  config.uplink_mtu = port.mtu();
+  config.mtu = static_cast<uint16_t>(port.mtu() - (config.underlay_v4 ? 50 : 70));
   for (const auto& text : arguments.external_ip_cidr)
     config.external_ip_cidrs.push_back(TRY(context(Cidr::parse(text), "--external-ip-cidr")));
   return config;

@@ -32,13 +32,16 @@ enum class Overlay : uint8_t {
 // What the node is told by its flags and finds in its kernel.
 struct Config {
   std::string node_name;
-  bool edge = false;  // thalweg-edge: LoadBalancer and external addresses only, any endpoint will do
-  Ip v4, v6;          // this node's addresses; none: the first of its Node object
+  bool edge = false;        // thalweg-edge: LoadBalancer and external addresses only, any endpoint will do
+  Ip v4, v6;                // this node's addresses; none: the first of its Node object
+  bool underlay_v4 = true;  // it has an IPv4 address: tunnels are IPv4 to whom has one, too
+  bool underlay_v6 = true;
   uint32_t uplink_ifindex = 0;
   uint32_t host_ifindex = 0;
   Mac host_mac{};
   uint16_t tunnel_port = 4789;
   uint16_t mtu = 1450;  // largest inner packet, bytes
+  uint16_t uplink_mtu = 1500;
   // Largest packet on the underlay to a peer's address, where the way there carries less than the uplink.
   std::map<Ip, uint16_t> path_mtus;
   uint32_t vni = 1;

@@ -47,16 +47,20 @@ bool is_neighbour(const Config& config, const Ip& ip) {
          std::ranges::any_of(config.segment, [&](const Cidr& prefix) { return prefix.contains(ip); });
 }
 
-// Where the tunnel to the node ends; none: there is none.
+// Where the tunnel to the node ends: both ends see the same addresses, and come to the same family. None:
+// there is no tunnel.
 Ip tunnel_end(const Config& config, const kube::Node& node) {
-  return config.overlay == Overlay::Direct ? Ip() : first_of_family(node.addresses, true);
+  if (config.overlay == Overlay::Direct) return {};
+  const Ip v4 = config.underlay_v4 ? first_of_family(node.addresses, true) : Ip();
+  return v4.is_none() && config.underlay_v6 ? first_of_family(node.addresses, false) : v4;
 }
 
 uint16_t mtu_to_peer(const Config& config, const Ip& peer, bool tunnel) {
-  const auto outer = config.path_mtus.find(peer);
-  if (outer == config.path_mtus.end()) return 0;
-  const uint16_t inner = tunnel ? inner_mtu(outer->second) : outer->second;
-  return inner < config.mtu ? inner : 0;
+  const auto less = config.path_mtus.find(peer);
+  const uint32_t outer = less == config.path_mtus.end() ? config.uplink_mtu : less->second;
+  const uint32_t header = !tunnel ? 0 : peer.is_v4() ? kTunnelBytes : kTunnel6Bytes;
+  const uint16_t inner = inner_mtu(outer, header);
+  return !peer.is_none() && inner < config.mtu ? inner : 0;
 }
 
 }  // namespace
@@ -127,7 +131,8 @@ Fragment peer_fragment(const Config& config, const kube::Node& node) {
   if (!reached)
     out.complaints.push_back(config.overlay == Overlay::Direct
                                  ? "not on the uplink's segment; --overlay direct knows no other way to it"
-                                 : "no IPv4 InternalIP; the tunnel cannot reach it");
+                                 : "no InternalIP of a family this node has one of: the tunnel cannot "
+                                   "reach it");
   return out;
 }
 

@@ -7,8 +7,8 @@
 
 namespace thalweg::dataplane {
 
-// VXLAN over IPv4: outer IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14 (RFC 7348).
-inline constexpr uint32_t kTunnelBytes = 50;
+// VXLAN: outer IPv4 20 or IPv6 40, UDP 8, VXLAN 8, inner Ethernet 14 (RFC 7348).
+inline constexpr uint32_t kTunnelBytes = 50, kTunnel6Bytes = 70;
 // Largest inner packet where the underlay carries so much, bytes, at most 65535.
 uint16_t inner_mtu(uint32_t underlay_mtu, uint32_t tunnel_bytes = kTunnelBytes);
 

@@ -90,6 +90,8 @@ class Checks:
         self.underlay_changes(link)
         self.a_peer_moves()
         self.nodes_change()
+        if self.overlay == "vxlan":
+            self.only_ipv6()
         return self.good
 
     def ways(self):
@@ -263,6 +265,34 @@ class Checks:
         os.unlink(path)
         self.soon("… goes: no route, no row of it is left", lambda: not leads("10.244.4.0/24") and "c000020e" not in self.rows(),
                   self.state)
+
+    def only_ipv6(self):
+        """Nodes whose InternalIPs are IPv6 alone: the tunnel's header is IPv6, too."""
+        path = f"{self.c.manifests}/00-nodes.yaml"
+        with open(path) as file:
+            text = file.read()
+        write(path, "".join(line for line in text.splitlines(True) if not re.search(r"InternalIP, address: [0-9.]+}", line)))
+        self.soon("nodes without IPv4: n1 sends by tunnel to 2001:db8::12",
+                  lambda: "2001:db8::12" in self.c.thalweg("n1", "why", "demo/client-1", "demo/web-2", "8080/tcp").stdout,
+                  lambda: self.c.thalweg("n1", "why", "demo/client-1", "demo/web-2", "8080/tcp").stdout)
+        self.soon("… pods reach pods in both families", lambda: all(
+            self.pings(place, address) for place, pod in (("client-1", "web-2"), ("client-2", "web-1"))
+            for address in (self.c.v4(pod), self.c.v6(pod))))
+        self.soon("… a pod's MTU has room for the longer header", lambda: self.largest_is("stranger-1", ["web-2"], 1430))
+        for address in (self.c.v4("web-2"), self.c.v6("web-2")):
+            self.say(f"… 20 MB arrive, from {address}", self.transfer("client-1", "web-2", address, 20_000_000))
+
+    def transfer(self, place, server, address, size):
+        """In segments as large as the kernel makes them."""
+        family, port = ("socket.AF_INET6", 9006) if ":" in address else ("socket.AF_INET", 9004)
+        make = f"import socket; s = socket.socket({family}); "
+        running = self.c.lab.start("sender", ["python3", "-c", make + f"s.bind(('', {port})); s.listen(); print('ready', flush=True); "
+                                              f"s.accept()[0].sendall(bytes({size}))"], ns=server, piped=True)
+        running.stdout.readline()
+        got = self.c.lab.call(["python3", "-c", make + f"s.settimeout(3); s.connect(('{address}', {port})); n = 0\n"
+                               "while True:\n  data = s.recv(1 << 20)\n  n += len(data)\n  if not data: break\nprint(n)"], ns=place)
+        self.c.lab.stop(running)
+        return got.stdout.strip() == str(size)
 
     def mtus_of_routes(self):
         """The last member of struct route."""

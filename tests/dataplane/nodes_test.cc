@@ -78,9 +78,28 @@ TEST(NodesTest, TheNodeRowHoldsWhatTheNodeIs) {
   EXPECT_EQ(row.host_mac[5], 1);
 }
 
+TEST(NodesTest, TheTunnelIsOfAFamilyBothNodesHave) {
+  const auto nodes = cluster(node("both", {"10.2.0.0/24"}, {"2001:db8::2", "192.0.2.2"}),
+                             node("six", {"10.3.0.0/24", "2001:db8:3::/64"}, {"2001:db8::3"}));
+  const auto dual = compile_from_scratch(here(), nodes, {});
+  EXPECT_EQ(to_ip(route_to(dual, "10.2.0.0/24").peer), ip("192.0.2.2")) << "IPv4 where both have it";
+  for (const auto* there : {"10.3.0.0/24", "2001:db8:3::/64", "2001:db8::3/128"}) {
+    EXPECT_EQ(to_ip(route_to(dual, there).peer), ip("2001:db8::3")) << there;
+    EXPECT_EQ(route_to(dual, there).mtu, 1430u) << "a longer header; " << there;
+  }
+  Config config = here();
+  config.underlay_v4 = false;
+  config.mtu = 1430;
+  const auto six = compile_from_scratch(config, nodes, {});
+  EXPECT_EQ(to_ip(route_to(six, "10.2.0.0/24").peer), ip("2001:db8::2"));
+  EXPECT_EQ(route_to(six, "10.2.0.0/24").mtu, 0u) << "as every pod here";
+}
+
 TEST(NodesTest, ANodeTheTunnelCannotReachIsComplainedOf) {
   const auto objects = cluster(node("n2", {"10.2.0.0/24"}, {"2001:db8::2"}));
-  Compiler compiler(here());
+  Config config = here();
+  config.underlay_v6 = false;
+  Compiler compiler(config);
   compiler.update(objects, kube::refs(objects));
   compiler.compile();
   ASSERT_EQ(compiler.complaints().size(), 1u);

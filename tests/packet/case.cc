@@ -21,7 +21,11 @@ std::string hex(const Bytes& bytes) {
 }
 
 // The outer UDP source port is a hash of the flow: not part of what a case says.
-Bytes without_outer_port(Bytes frame) { return frame.size() > 36 ? frame.replace(34, 2, 2, '\0') : frame; }
+Bytes without_outer_port(Bytes frame) {
+  const bool v6 = frame.size() > 14 && (frame[14] & 0xf0) == 0x60;
+  const size_t at = 14 + (v6 ? 40 : 20);
+  return frame.size() > at + 2 ? frame.replace(at, 2, 2, '\0') : frame;
+}
 
 std::string compare(const Step& step, const Seen& seen) {
   const Expected& want = step.expected;

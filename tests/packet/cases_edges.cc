@@ -211,6 +211,57 @@ void outside(std::vector<Case>& out) {
                    {{FROM_UPLINK, asked.bytes(), redirected(HOP_ENDPOINT, delivered(sent).bytes())}}});
 }
 
+// Nodes without a common IPv4: the outer header is IPv6.
+void tunnels_over_ipv6(std::vector<Case>& out) {
+  const std::string self = "2001:db8::1", peer = "2001:db8::3", other = "2001:db8::4",
+                    stranger = "2001:db8::666";
+  const std::string there = "198.51.100.200", there6 = "2001:db8:3::70";
+  const Rows world = pods() + route(peer, ROUTE_TUNNEL, peer, ROUTE_NODE_ADDRESS) +
+                     route(other, ROUTE_TUNNEL, other, ROUTE_NODE_ADDRESS) +
+                     route("198.51.100.192/26", ROUTE_TUNNEL, peer) +
+                     route("2001:db8:3::/64", ROUTE_TUNNEL, peer);
+  const Frame asked{.from = kPod, .to = there}, asked6{.from = kPod6, .to = there6};
+  const auto sent = [&](const Frame& frame) {
+    return Step{FROM_POD, frame.bytes(),
+                redirected(HOP_TUNNEL, Tunnel{self, peer}.around(routed(frame).bytes()))};
+  };
+  const auto came = [&](const Frame& frame, const std::string& from, const Expected& outcome) {
+    return Step{FROM_UPLINK, Tunnel{from, self}.around(frame.bytes()), outcome};
+  };
+  const auto back = [&](const Frame& frame) {
+    return redirected(HOP_ENDPOINT, delivered(answer(frame)).bytes());
+  };
+  out.push_back({"pod to a pod of a node reached over IPv6, and back",
+                 world,
+                 {sent(asked), came(answer(asked), peer, back(asked)), sent(asked6),
+                  came(answer(asked6), peer, back(asked6))}});
+  out.push_back({"over IPv6 from a node that does not hold the source: also in a flow it knows",
+                 world,
+                 {came(answer(asked), other, dropped(DROP_UNKNOWN_TUNNEL_PEER)), sent(asked),
+                  came(answer(asked), peer, back(asked)),
+                  came(answer(asked), other, dropped(DROP_UNKNOWN_TUNNEL_PEER))}});
+  out.push_back({"over IPv6 from who is no node",
+                 world,
+                 {came(answer(asked), stranger, dropped(DROP_UNKNOWN_TUNNEL_PEER)),
+                  came(Frame{.from = kWorld, .to = kPod}, stranger, dropped(DROP_UNKNOWN_TUNNEL_PEER))}});
+  // By way_of_peer() it is the peer's twin (mutants.py notices when it is no more).
+  const std::string twin = "2001:db8:666::82c7:d0aa";
+  out.push_back({"over IPv6 from who is no node, in a flow it knows, with an address chosen for it",
+                 world,
+                 {sent(asked), came(answer(asked), peer, back(asked)),
+                  came(answer(asked), twin, dropped(DROP_UNKNOWN_TUNNEL_PEER))}});
+  Bytes extended = Tunnel{peer, self}.around(answer(asked).bytes());
+  extended.insert(14 + 40, std::string("\x11\0\x01\x04\0\0\0\0", 8));
+  extended[14 + 6] = 60;  // destination options
+  extended[14 + 5] = static_cast<char>(extended[14 + 5] + 8);
+  out.push_back({"a tunnel packet with extension headers outside",
+                 world,
+                 {{FROM_UPLINK, extended, dropped(DROP_BAD_HEADER)}}});
+  out.push_back({"a tunnel packet over IPv6 for another machine",
+                 world,
+                 {{FROM_UPLINK, Tunnel{peer, other}.around(answer(asked).bytes()), pass()}}});
+}
+
 // TCP options around a maximum segment size.
 Frame connecting(Frame frame, const std::string& before, uint16_t mss, const std::string& after = "") {
   frame.payload = "";
@@ -268,8 +319,8 @@ void segment_sizes(std::vector<Case>& out) {
 
 std::vector<Case> edge_cases() {
   std::vector<Case> out;
-  for (const auto part : {headers, tunnel_headers, ways, errors, masquerades, strangers, port_used_again,
-                          maglev_positions, outside})
+  for (const auto part : {headers, tunnel_headers, tunnels_over_ipv6, ways, errors, masquerades, strangers,
+                          port_used_again, maglev_positions, outside})
     part(out);
   segment_sizes(out);
   return out;

@@ -123,7 +123,7 @@ Bytes Tunnel::around(const Bytes& frame) const {
   outer.payload = vxlan + inner_macs + be16(v4 ? 0x0800 : 0x86dd) + inner_packet;
   outer.no_udp_checksum = true;
   outer.id = 0;  // DF is set: RFC 6864 §4.1 leaves it free
-  outer.fragment = 0x4000;
+  if (ip(from).is_v4()) outer.fragment = 0x4000;
   outer.to_mac = frame.substr(0, 6);
   outer.from_mac = frame.substr(6, 6);
   return outer.bytes();
