@@ -299,7 +299,13 @@ struct socket_peer {
 /* ---- what comes out ----------------------------------------------------------------------------------- */
 
 /* How the packet came to the path. */
-enum origin { FROM_POD = 0, TO_POD, FROM_UPLINK, FROM_HOST };
+enum origin {
+  FROM_POD = 0,
+  TO_POD,
+  FROM_UPLINK,
+  FROM_HOST,
+  TO_UPLINK, /* the host's own, on its way out of the uplink */
+};
 
 enum verdict {
   CONTINUE = 0, /* next stage; never leaves the path */

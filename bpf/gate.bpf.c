@@ -7,7 +7,7 @@
 #include <bpf/bpf_helpers.h>
 
 enum side { BEFORE = 0, AFTER, SIDES };
-enum hook { POD_SENDS = 0, POD_RECEIVES, UPLINK_RECEIVES, HOST_SENDS, HOOKS };
+enum hook { POD_SENDS = 0, POD_RECEIVES, UPLINK_RECEIVES, HOST_SENDS, UPLINK_SENDS, HOOKS };
 
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
@@ -23,18 +23,21 @@ struct {
   __type(value, __u32);
 } sides SEC(".maps");
 
+#define TC_NEXT (-1)
 #define TC_DROP 2
 
 static __always_inline int pass(struct __sk_buff* skb, enum hook hook) {
   const __u32 zero = 0;
   const __u32* side = bpf_map_lookup_elem(&gate, &zero);
   bpf_tail_call(skb, &sides, side && *side ? HOOKS + hook : hook);
-  return TC_DROP; /* no program there: fail closed */
+  /* No program there: fail closed. But what the host sends by the uplink a build may have left alone. */
+  return hook == UPLINK_SENDS ? TC_NEXT : TC_DROP;
 }
 
 SEC("tc") int from_pod(struct __sk_buff* skb) { return pass(skb, POD_SENDS); }
 SEC("tc") int to_pod(struct __sk_buff* skb) { return pass(skb, POD_RECEIVES); }
 SEC("tc") int from_uplink(struct __sk_buff* skb) { return pass(skb, UPLINK_RECEIVES); }
 SEC("tc") int from_host(struct __sk_buff* skb) { return pass(skb, HOST_SENDS); }
+SEC("tc") int to_uplink(struct __sk_buff* skb) { return pass(skb, UPLINK_SENDS); }
 
 char LICENSE[] SEC("license") = "GPL";

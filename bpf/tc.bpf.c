@@ -1,7 +1,7 @@
 /* The tc entries: hand a packet to the path, turn its verdict into what tc understands. Attached by
  * dataplane/ebpf: from_pod     ingress of the host side of a pod's veth to_pod       egress of it: what the
- * host's stack sends to the pod from_uplink  ingress of the interface to the underlay from_host    ingress of
- * the far end of the host's leg */
+ * host's stack sends to the pod from_uplink  ingress of the interface to the underlay to_uplink    egress of
+ * it from_host    ingress of the far end of the host's leg */
 #include "bpf/port/bpf.h"
 
 #include "bpf/path/path.h"
@@ -59,10 +59,11 @@ static __always_inline int redirect(struct __sk_buff* skb, const struct pkt* p) 
 }
 
 static __always_inline int run(struct __sk_buff* skb, enum origin origin) {
-  if (skb->data_end - skb->data < PULL_BYTES && skb->data_end - skb->data < skb->len)
+  /* The host's stack has its headers in one piece, and what it keeps of the packet is not to be copied. */
+  if (origin != TO_UPLINK && skb->data_end - skb->data < PULL_BYTES && skb->data_end - skb->data < skb->len)
     bpf_skb_pull_data(skb, skb->len < PULL_BYTES ? skb->len : PULL_BYTES);
   struct carried c = {.pkt = {.origin = origin, .ifindex = skb->ifindex, .length = skb->len}, .port = skb};
-  const enum verdict verdict = path(&c);
+  const enum verdict verdict = origin == TO_UPLINK ? host_answer(&c) : path(&c);
   if (record_outcomes) record(&c.pkt, verdict);
   switch (verdict) {
     case DROP: return TC_DROP;
@@ -75,5 +76,11 @@ SEC("tc") int from_pod(struct __sk_buff* skb) { return run(skb, FROM_POD); }
 SEC("tc") int to_pod(struct __sk_buff* skb) { return run(skb, TO_POD); }
 SEC("tc") int from_uplink(struct __sk_buff* skb) { return run(skb, FROM_UPLINK); }
 SEC("tc") int from_host(struct __sk_buff* skb) { return run(skb, FROM_HOST); }
+
+/* What came in by any interface is no answer of the host's: it was redirected by the programs above, or
+ * routed. */
+SEC("tc") int to_uplink(struct __sk_buff* skb) {
+  return skb->ingress_ifindex ? TC_NEXT : run(skb, TO_UPLINK);
+}
 
 char LICENSE[] SEC("license") = "GPL";

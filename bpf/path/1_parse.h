@@ -1,8 +1,8 @@
 /* Stage 1: bytes → flow key. Takes a tunnel header off first, when the packet came in one meant for this
  * node.
  *
- * What is not for the path passes untouched where the host lives (uplink, to_pod) and goes no further
- * elsewhere. */
+ * What is not for the path passes untouched where the host lives (uplink, both ways, and to_pod) and goes no
+ * further elsewhere. */
 #ifndef THALWEG_1_PARSE_H
 #define THALWEG_1_PARSE_H
 
@@ -23,7 +23,7 @@ static __always_inline _Bool is_by_host(const struct pkt* p) {
 /* The path has no say about it: the host's stack has, if the packet came from there or is on its way there.
  */
 own_frame enum verdict not_ours(struct pkt* p, enum drop_reason reason) {
-  if (p->origin == FROM_UPLINK && !p->tunneled) return PASS;
+  if ((p->origin == FROM_UPLINK && !p->tunneled) || p->origin == TO_UPLINK) return PASS;
   if (p->origin == TO_POD && is_by_host(p)) return PASS;
   return drop(p, reason);
 }

@@ -150,6 +150,28 @@ static __always_inline struct flow* find_flow(struct pkt* p, _Bool side) {
   return 0;
 }
 
+/* The host's own socket is a service's backend, asked by the uplink: from now on its answers are looked for
+ * there (host_answer.h). */
+static __always_inline void note_host_serves(struct pkt* p) {
+  const __u32 zero = 0;
+  if (!p->nat || p->hop.kind != HOP_HOST || p->origin != FROM_UPLINK) return;
+  __u32* serves = lookup(p, host_serves, &zero);
+  if (serves && !*serves) *serves = 1;
+}
+
+static __always_inline _Bool was_answer_to(struct pkt* p, const struct flow* entry) {
+  return entry && !speaks_of(entry, source_is_b(&p->now)) && !is_alive(p, entry);
+}
+
+/* A client begins with the host itself, from the port of a service's connection that is over: the host's
+ * answers are no longer the service's. */
+static __always_inline void end_answers_of_host(struct pkt* p) {
+  if (!is_connection(p->protocol) || (p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN) return;
+  const struct flow_key key = key_of(&p->now, p->protocol);
+  if (was_answer_to(p, lookup(p, flows, &key))) forget(p, flows, &key);
+  if (was_answer_to(p, lookup(p, opening, &key))) forget(p, opening, &key);
+}
+
 static __always_inline enum verdict flow(struct pkt* p) {
   const __u32 zero = 0;
   const __u64* generation = lookup(p, generation, &zero);
@@ -200,6 +222,7 @@ static __always_inline void describe(struct pkt* p, struct flow* entry, _Bool si
 proved_alone int remember_new(struct pkt* p) {
   const __u32 zero = 0;
   if (!p) return 0;
+  note_host_serves(p);
   if (p->occupied && !p->nat) return 0; /* a stranger's packet may not put an end to a pod's flow */
   struct flow* entry = lookup(p, scratch, &zero);
   if (!entry) return 0;
@@ -248,6 +271,7 @@ proved_alone int remember_again(struct pkt* p) {
   const struct flow_key key = key_of(&p->now, p->protocol);
   struct flow* entry = p->opening ? lookup(p, opening, &key) : lookup(p, flows, &key);
   if (!entry) return 0; /* evicted meanwhile */
+  note_host_serves(p);
   const _Bool side = source_is_b(&p->now);
   if (p->stale) entry->hops[!side].kind = HOP_NONE; /* the other side's way may have changed as well */
   struct hop hop = p->hop;

@@ -73,8 +73,20 @@ static __always_inline enum verdict to_endpoint(struct pkt* p, const struct endp
   return CONTINUE;
 }
 
+/* What leaves with the node's address, or a service's: a NAT's packets, but for a pod's own questions. */
+static __always_inline _Bool hides_pod(const struct pkt* p) {
+  return p->nat && (p->origin != FROM_POD || p->reply);
+}
+
 static __always_inline enum verdict to_other_node(struct pkt* p, const struct node* node,
                                                   const struct route* route) {
+  /* Between nodes' own addresses the underlay needs no tunnel; the other host's stack expects such packets
+   * where it sends its own (reverse-path filter). */
+  if (route->kind == ROUTE_TUNNEL && (route->flags & ROUTE_NODE_ADDRESS) && hides_pod(p)) {
+    p->hop.kind = HOP_WORLD;
+    p->hop.ifindex = node->uplink_ifindex;
+    return CONTINUE;
+  }
   /* A tunnel packet made by a pod would be taken for one made by this node. */
   if (p->origin == FROM_POD && (route->flags & ROUTE_NODE_ADDRESS) && p->protocol == PROTO_UDP &&
       p->to.destination_port == node->tunnel_port)
@@ -128,7 +140,10 @@ proved_alone enum verdict identity(struct pkt* p) {
   const struct endpoint* source = lookup(p, endpoints, &p->now.source);
   const struct endpoint* destination = lookup(p, endpoints, &p->to.destination);
   const enum verdict found = find_hop(p, destination);
-  if (is_hosts_own(p)) return PASS;
+  if (is_hosts_own(p)) {
+    end_answers_of_host(p);
+    return PASS;
+  }
   const __u8 reason = p->reason;
   const enum verdict belongs = check_source(p, source);
   if (belongs) return belongs;

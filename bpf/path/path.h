@@ -36,7 +36,8 @@ static __always_inline enum verdict stages(struct pkt* p) {
 }
 
 /* PASS, DROP or REDIRECT; counted. A packet dropped whose sender is told so is counted as dropped, and
- * leaves as the answer. The packet has port, origin, ifindex and length; everything else is zero.
+ * leaves as the answer. The packet has port, origin, ifindex and length; everything else is zero. Not for
+ * TO_UPLINK: host_answer.h.
  */
 static __always_inline enum verdict path(struct carried* carried) {
   const __u32 zero = 0;
@@ -52,5 +53,7 @@ static __always_inline enum verdict path(struct carried* carried) {
   count(p, p->reason, length);
   return verdict == DROP ? refuse(p) : verdict;
 }
+
+#include "bpf/path/host_answer.h"
 
 #endif

@@ -66,7 +66,7 @@ static __always_inline __u32 way_of_peer(const struct addr* peer) {
  * address is checked once a way (stage 4), then remembered: the same addresses by another way are checked
  * again. */
 static __always_inline __u32 way_of(const struct pkt* p) {
-  return p->tunneled ? way_of_peer(&p->outer) : p->ifindex << 2 | p->origin;
+  return p->tunneled ? way_of_peer(&p->outer) : p->ifindex << 3 | p->origin;
 }
 
 /* Stages end a packet's way by saying why. */

@@ -149,6 +149,6 @@ struct native_outcome native_run(struct native* engine, struct native_packet* pa
   struct carried c = {
       .pkt = {.origin = (__u8)packet->origin, .ifindex = packet->ifindex, .length = packet->length},
       .port = &state};
-  const enum verdict verdict = path(&c);
+  const enum verdict verdict = packet->origin == TO_UPLINK ? host_answer(&c) : path(&c);
   return outcome_of(&c.pkt, verdict);
 }

@@ -385,6 +385,7 @@ Result<> Agent::Impl::attach_all() {
   const nl::Link net = TRY(nl::link_by_name(socket, kNetLink));
   TRY(programs.attach("from_host", kNetLink, net.index));
   TRY(programs.attach("from_uplink", uplink, config.uplink_ifindex));
+  TRY(programs.attach("to_uplink", uplink, config.uplink_ifindex));
   TRY(cni->attach_all());
   if (features.cgroup2) TRY(programs.attach_cgroup(options.cgroup));
   std::set<std::string> used = {kNetLink, uplink};

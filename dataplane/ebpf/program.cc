@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 constexpr uint32_t kLinkTypeTcx = 11;  // BPF_LINK_TYPE_TCX, absent from Debian 12's headers
 
 // Where each tc program belongs. Socket hooks say it themselves, by their section.
-int tc_attach_type(std::string_view program) { return program == "to_pod" ? kTcxEgress : kTcxIngress; }
+int tc_attach_type(std::string_view program) { return program.starts_with("to_") ? kTcxEgress : kTcxIngress; }
 
 // Pins fd in place of what stands at path.
 Result<> pin(int fd, const std::string& path) {
@@ -123,8 +123,10 @@ std::set<uint32_t> ids_of(const EbpfDatapath& tables) {
 // Readers before writers: what a socket was told is then found whichever build's program told it.
 constexpr std::array kSocketHooks = {"recvmsg4", "recvmsg6", "getpeername4", "getpeername6",
                                      "connect4", "connect6", "sendmsg4",     "sendmsg6"};
+// An older build may have none: its side of the gate then lets everything pass.
+constexpr const char* kNewHook = "to_uplink";
 // In the order of bpf/gate.bpf.c.
-constexpr std::array kGateHooks = {"from_pod", "to_pod", "from_uplink", "from_host"};
+constexpr std::array kGateHooks = {"from_pod", "to_pod", "from_uplink", "from_host", kNewHook};
 
 // A program of the set, of whatever code.
 Fd program_in(const std::string& set_folder, const std::string& name) {
@@ -218,12 +220,13 @@ Result<> Programs::raise_gate(const TableSets& sets, const EbpfDatapath& tables)
   if (!Fd(bpf_obj_get(sides_path(set).c_str()))) TRY(pin(bpf_map__fd(sides), sides_path(set)));
   for (uint32_t i = 0; i < kGateHooks.size(); ++i) {
     const Fd before = program_in(sets.before_folder(), kGateHooks[i]);
-    if (!before) return fail("the set before has no program {}", kGateHooks[i]);
+    if (!before && kGateHooks[i] != std::string_view(kNewHook))
+      return fail("the set before has no program {}", kGateHooks[i]);
     const auto after = gate.programs.find(kGateHooks[i]);
     if (after == gate.programs.end()) return fail("no program {}", kGateHooks[i]);
     const uint32_t other = i + kGateHooks.size();
     const int old_side = before.get(), new_side = after->second.fd.get();
-    if (bpf_map_update_elem(bpf_map__fd(sides), &i, &old_side, 0) != 0 ||
+    if ((before && bpf_map_update_elem(bpf_map__fd(sides), &i, &old_side, 0) != 0) ||
         bpf_map_update_elem(bpf_map__fd(sides), &other, &new_side, 0) != 0)
       return fail_errno(errno, "put {} behind the gate", kGateHooks[i]);
     const bpf_program* guard = bpf_object__find_program_by_name(object.get(), kGateHooks[i]);

@@ -143,7 +143,7 @@ class Checks:
         for _, said, command in self.damages(link):
             if "deleted" not in said or "leg" in said:
                 ip(*command, ns=self.n1)
-        for pinned in ("from_pod", "to_pod", "from_uplink"):  # unpinned, a link lets go
+        for pinned in ("from_pod", "to_pod", "from_uplink", "to_uplink"):  # unpinned, a link lets go
             folder = f"{self.c.folder}/bpf/n1/links/{pinned}"
             for name in os.listdir(folder):
                 os.unlink(f"{folder}/{name}")

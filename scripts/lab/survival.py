@@ -21,7 +21,8 @@ from demo import show_logs  # noqa: E402
 from host import LabError, cgroup2_root, ip, wait_for  # noqa: E402
 
 PORT, NODE_PORT, VIP4, VIP6 = "7000", "30700", "10.96.0.70", "fd00:10:96::70"
-SERVERS = ("web-1", "web-2", "api-1")
+HOST_PORT = "30701"
+SERVERS = ("web-1", "web-2", "api-1", "n1")
 MANIFEST = f"""
 apiVersion: v1
 kind: Service
@@ -36,6 +37,25 @@ spec:
   ports:
   - {{name: tcp, protocol: TCP, port: {PORT}, targetPort: {PORT}, nodePort: {NODE_PORT}}}
   - {{name: udp, protocol: UDP, port: {PORT}, targetPort: {PORT}, nodePort: {NODE_PORT}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: host, namespace: demo}}
+spec:
+  type: NodePort
+  selector: {{app: host}}
+  clusterIP: 10.96.0.71
+  clusterIPs: [10.96.0.71]
+  ipFamilies: [IPv4]
+  ports:
+  - {{name: tcp, protocol: TCP, port: {PORT}, targetPort: {PORT}, nodePort: {HOST_PORT}}}
+  - {{name: udp, protocol: UDP, port: {PORT}, targetPort: {PORT}, nodePort: {HOST_PORT}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: host, namespace: demo, labels: {{app: host}}}}
+spec: {{nodeName: n1, hostNetwork: true, containers: [{{name: main, image: none}}]}}
+status: {{phase: Running, podIPs: [{{ip: {NODES["n1"][0]}}}]}}
 """
 
 
@@ -69,12 +89,13 @@ class Traffic:
         for pod in SERVERS:
             self.start(f"serve {pod}", pod, "serve", PORT)
         time.sleep(0.3)
-        n = str(connections * 4 // 10), str(connections * 3 // 10), str(connections * 3 // 10)
+        n = [str(connections * tenths // 10) for tenths in (4, 3, 2, 1)]
         out = NODES["n1"][0]
         self.start("hold service", "client-1", "hold", n[0], VIP4, PORT)
         self.start("hold pod", "client-2", "hold", n[1], cluster.v6("web-1"), PORT)
         self.start("hold nodeport", "out", "hold", n[2], out, NODE_PORT)
-        for name in ("hold service", "hold pod", "hold nodeport"):
+        self.start("hold host", "out", "hold", n[3], out, HOST_PORT)
+        for name in ("hold service", "hold pod", "hold nodeport", "hold host"):
             line = self.running[name].stdout.readline()
             if line.strip() != "ready":
                 raise LabError(f"{name}: {line.strip() or 'did not connect'}")
@@ -84,6 +105,7 @@ class Traffic:
         self.start("probe service v6", "client-2", "probe", "200", VIP6, PORT)
         self.start("probe pod", "client-2", "probe", "200", cluster.v4("web-1"), PORT)
         self.start("probe nodeport", "out", "probe", "200", out, NODE_PORT)
+        self.start("probe host", "out", "probe", "200", out, HOST_PORT)
         self.start("open service", "client-1", "open", "200", VIP4, PORT)
         # Rare: each of these holds one of 4,536 masquerade ports for two minutes.
         self.start("open nodeport", "out", "open", "10", out, NODE_PORT)

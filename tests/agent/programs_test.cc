@@ -66,7 +66,8 @@ class ProgramsTest : public testing::Test {
 TEST_F(ProgramsTest, EveryProgramLoads) {
   const auto programs = load();
   ASSERT_TRUE(programs) << programs.error().message;
-  for (const char* name : {"from_pod", "to_pod", "from_uplink", "from_host", "connect4", "connect6"})
+  for (const char* name :
+       {"from_pod", "to_pod", "from_uplink", "to_uplink", "from_host", "connect4", "connect6"})
     EXPECT_TRUE(programs->has(name)) << name;
 }
 

@@ -19,7 +19,7 @@ class DpdkEngine : public Engine {
   static Result<std::unique_ptr<DpdkEngine>> create() {
     auto engine = std::make_unique<DpdkEngine>();
     engine->pool_ = TRY(shared_pool());
-    for (int from = FROM_POD; from <= FROM_HOST; ++from)
+    for (int from = FROM_POD; from <= TO_UPLINK; ++from)
       engine->ports_.push_back(TRY(MemoryPort::create(fmt::format("case{}", from), *engine->pool_, 64)));
     TRY(engine->clear());
     return engine;

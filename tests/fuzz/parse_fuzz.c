@@ -64,7 +64,7 @@ int LLVMFuzzerTestOneInput(const __u8* data, size_t size) {
   struct carried plain, padded;
   if (!size) return 0;
   if (!engine) engine = new_engine();
-  const __u8 origin = data[0] & 3;
+  const __u8 origin = data[0] % 5;
   const enum verdict verdict = parse_in_exact_buffer(engine, &plain, origin, data + 1, (__u32)size - 1, 0);
   check(&plain.pkt, verdict);
   if (verdict == CONTINUE) {

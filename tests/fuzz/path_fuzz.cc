@@ -6,6 +6,7 @@
 //   5       what last left comes in again, by the origin in the next byte
 //   6       the rows of kChanges at the next byte change
 //   7       the room in front of the frames to come (1 byte)
+//   8       a frame on its way out of the uplink
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -67,11 +68,11 @@ void run(Input input) {
   Target target;
   uint32_t headroom = 128;
   while (input.more()) {
-    const uint8_t what = input.byte() & 7;
+    const uint8_t what = input.byte() % 9;
     switch (what) {
       case 4: target.advance(input.byte() * 1'000'000'000ull); break;
       case 5: {
-        const auto from = static_cast<origin>(input.byte() & 3);
+        const auto from = static_cast<origin>(input.byte() % 5);
         expect_none(target.take(from, Bytes(target.last_out()), headroom));
         break;
       }
@@ -79,6 +80,7 @@ void run(Input input) {
         for (const PutRow& row : changes()[input.byte() % changes().size()]) target.change(row);
         break;
       case 7: headroom = input.byte(); break;
+      case 8: expect_none(target.take(TO_UPLINK, input.frame(), headroom)); break;
       default: expect_none(target.take(static_cast<origin>(what), input.frame(), headroom));
     }
   }

@@ -15,7 +15,7 @@ Bytes as_history(const Case& one) {
   for (const Step& step : one.steps) {
     if (step.after_s) out += {4, static_cast<char>(std::min(step.after_s, 255u))};
     if (step.headroom != 128) out += {7, static_cast<char>(step.headroom)};
-    out += static_cast<char>(step.from);
+    out += static_cast<char>(step.from == TO_UPLINK ? 8 : step.from);
     out += {static_cast<char>(step.in.size()), static_cast<char>(step.in.size() >> 8)};
     out += step.in;
   }

@@ -53,5 +53,6 @@ std::vector<Case> service_cases();   // cases_services.cc
 std::vector<Case> edge_cases();      // cases_edges.cc
 std::vector<Case> sctp_cases();      // cases_sctp.cc
 std::vector<Case> dsr_cases();       // cases_dsr.cc
+std::vector<Case> host_cases();      // cases_host.cc
 
 }  // namespace thalweg::packet

@@ -140,7 +140,7 @@ TEST(Garbage, IsDecidedCountedAndHarmless) {
   Target target;
   for (uint64_t i = 0; i < most; ++i) {
     const Bytes frame = hostile_frame(chance);
-    const auto from = static_cast<origin>(chance.below(4));
+    const auto from = static_cast<origin>(chance.below(5));
     const auto headroom = static_cast<uint32_t>(chance.one_in(8) ? chance.below(64) : 128);
     if (chance.one_in(500)) target.advance(chance.below(100) * 1'000'000'000);
     ASSERT_EQ(target.take(from, frame, headroom), "")

@@ -76,6 +76,8 @@ class KernelEngine : public Engine {
     put_.clear();
     for (const table_id table : {TABLE_flows, TABLE_opening, TABLE_affinities, TABLE_fragments})
       forget(table);
+    const uint32_t zero = 0;  // a row without a put, too
+    bpf_map_update_elem(fd(TABLE_host_serves), &zero, &zero, BPF_ANY);
     return {};
   }
 
@@ -116,8 +118,9 @@ class KernelEngine : public Engine {
   }
 
   int program(origin from) const {
-    const std::array<bpf_program*, 4> programs = {skeleton_->progs.from_pod, skeleton_->progs.to_pod,
-                                                  skeleton_->progs.from_uplink, skeleton_->progs.from_host};
+    const std::array<bpf_program*, 5> programs = {skeleton_->progs.from_pod, skeleton_->progs.to_pod,
+                                                  skeleton_->progs.from_uplink, skeleton_->progs.from_host,
+                                                  skeleton_->progs.to_uplink};
     return bpf_program__fd(programs[from]);
   }
 

@@ -63,8 +63,10 @@ PutRow random_rule(Chance& chance, uint32_t set) {
 
 Rows random_service(Chance& chance, const std::string& address, uint32_t flags) {
   const bool v6 = address.find(':') != std::string::npos;
-  const auto backends = v6 ? std::vector<std::string>{"2001:db8:1::10", "2001:db8:2::70"}
-                           : std::vector<std::string>{"", "198.51.100.10", "198.51.100.11", "198.51.100.70"};
+  const auto backends =
+      v6 ? std::vector<std::string>{"2001:db8:1::10", "2001:db8:2::70", "2001:db8::1"}
+         : std::vector<std::string>{"",          "198.51.100.10", "198.51.100.11", "198.51.100.70",
+                                    "192.0.2.1", "192.0.2.2"};
   return service(address, 80, chance.one_in(4) ? kUdp : kTcp, chance.of(backends), 8080, flags);
 }
 
@@ -109,10 +111,10 @@ Rows random_change(Chance& chance, uint64_t number) {
 Sent random_packet(Chance& chance) {
   const auto& addresses = chance.one_in(4) ? kAddresses6 : kAddresses;
   const uint8_t icmp = &addresses == &kAddresses ? kIcmp : kIcmpv6;
-  Sent sent{
-      static_cast<origin>(chance.of<int>({FROM_POD, FROM_POD, FROM_UPLINK, FROM_UPLINK, TO_POD, FROM_HOST})),
-      {.from = chance.of(addresses), .to = chance.of(addresses)},
-      ""};
+  Sent sent{static_cast<origin>(
+                chance.of<int>({FROM_POD, FROM_POD, FROM_UPLINK, FROM_UPLINK, TO_POD, FROM_HOST, TO_UPLINK})),
+            {.from = chance.of(addresses), .to = chance.of(addresses)},
+            ""};
   if (sent.from == FROM_POD && !chance.one_in(8)) sent.frame.from = addresses[0];
   if (sent.from == FROM_UPLINK && chance.one_in(2)) sent.outer = chance.one_in(6) ? "192.0.2.3" : "192.0.2.2";
   sent.frame.protocol = chance.of<uint8_t>({kTcp, kTcp, kUdp, icmp});
@@ -140,7 +142,7 @@ Sent random_answer(Chance& chance, const Answer& answer) {
   frame.icmp_type = frame.icmp_type == 8 ? 0 : 8;
   frame.ttl = 64;
   frame.from_mac = kPodMac;
-  if (answer.hop == HOP_HOST) back.from = FROM_HOST;
+  if (answer.hop == HOP_HOST) back.from = chance.one_in(2) ? TO_UPLINK : FROM_HOST;
   if (answer.hop == HOP_WORLD || answer.hop == HOP_TUNNEL) back.from = FROM_UPLINK;
   return back;
 }

@@ -16,6 +16,7 @@ Rows world() {
   return rows + service("203.0.113.130", 80, kTcp, "198.51.100.70", 8080) +
          service("203.0.113.130", 80, kUdp, "198.51.100.11", 53) + service("203.0.113.131", 80, kTcp, "", 0) +
          service("192.0.2.1", 80, kTcp, "198.51.100.70", 8080, SERVICE_NODE_PORT) +
+         service("192.0.2.1", 30080, kTcp, "192.0.2.1", 8080, SERVICE_NODE_PORT) +
          service("203.0.113.20", 80, kTcp, "198.51.100.10", 8080, SERVICE_LOAD_BALANCER) +
          FullService{
              .address = "203.0.113.131", .port = 53, .flags = SERVICE_CLUSTER_IP | SERVICE_INSIDE_LOCAL}
@@ -64,11 +65,11 @@ std::string Target::take(origin from, const Bytes& frame, uint32_t headroom) {
   std::memcpy(buffer.get() + headroom, frame.data(), size);
   native_packet packet{buffer.get(), headroom + size, headroom, size, kSenderIfindex, from};
   const native_outcome out = native_run(engine_.get(), &packet);
-  ++ran_;
-  bytes_ += size;
   if (const std::string fault = fault_of(out, packet); !fault.empty()) return fault;
   verdicts_.insert(out.verdict);
-  ++seen_[out.reason];
+  const bool is_hosts = from == TO_UPLINK && out.verdict == PASS && packet.length == size &&
+                        std::memcmp(packet.buffer + packet.start, frame.data(), size) == 0;
+  if (!is_hosts) ++ran_, bytes_ += size, ++seen_[out.reason];
   if (out.verdict != DROP)
     last_out_.assign(reinterpret_cast<const char*>(packet.buffer + packet.start), packet.length);
   return "";

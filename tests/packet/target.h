@@ -21,7 +21,7 @@ class Target {
 
   // Runs a frame in a buffer of exactly its size. Empty: all is as it must be.
   std::string take(origin from, const Bytes& frame, uint32_t headroom);
-  // Empty: every frame has been counted once, under its reason.
+  // Empty: every frame has been counted once, under its reason; but for what the host sends, untouched.
   std::string counted() const;
 
   // What has become of the frames so far; the last one that went on, as it left.

@@ -205,6 +205,7 @@ PutRow moved(const std::string& backend, uint32_t number) {
   return row(TABLE_moved, moved_row(&address, htons(8080)), number);
 }
 
+PutRow host_never_served() { return row(TABLE_host_serves, kZero, uint32_t{0}); }
 PutRow generation(uint64_t number) { return row(TABLE_generation, kZero, number); }
 
 Rows operator+(Rows rows, const PutRow& row) {

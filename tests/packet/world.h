@@ -61,6 +61,8 @@ PutRow no_member(const FullService& of, const std::string& backend);
 PutRow moved(const std::string& backend, uint32_t number);
 
 PutRow generation(uint64_t number);
+// As if no service's flow had ever been handed to this node's own stack.
+PutRow host_never_served();
 
 Rows operator+(Rows rows, const PutRow& row);
 Rows operator+(Rows rows, const Rows& more);

@@ -130,6 +130,14 @@ Oracle::Flow* Oracle::flow_of(const Frame& frame) {
   return nullptr;
 }
 
+// A client begins with the host itself, where a service's connection of the same port is over.
+void Oracle::end_answers_of_host(const Frame& frame) {
+  if (frame.protocol != kTcp || (frame.tcp_flags & (kSyn | kAck)) != kSyn) return;
+  std::erase_if(flows_, [&](const Flow& flow) {
+    return flow.nat && flow.closing && same_way(flow.frame, turned(frame));
+  });
+}
+
 drop_reason Oracle::choose_backend(Way& way) const {
   constexpr uint32_t kOutside = SERVICE_NODE_PORT | SERVICE_LOAD_BALANCER | SERVICE_EXTERNAL_IP;
   const auto may = [&](const ::service* s) { return s && (!from_outside(way.sent) || s->flags & kOutside); };
@@ -160,6 +168,11 @@ drop_reason Oracle::find_hop(const Way& way, Answer& answer) const {
   const uint32_t kind = route ? route->kind : uint32_t{ROUTE_WORLD};
   if (kind == ROUTE_POD_CIDR) return DROP_NO_SUCH_POD;
   if (kind == ROUTE_SERVICE_CIDR) return DROP_NO_SUCH_SERVICE;
+  const bool to_other_node = kind == ROUTE_TUNNEL && route->flags & ROUTE_NODE_ADDRESS;
+  if (to_other_node && way.nat && (way.sent.from != FROM_POD || way.reply)) {
+    answer.hop = HOP_WORLD;
+    return DROP_NONE;
+  }
   if (kind == ROUTE_WORLD) {
     if (way.sent.from == FROM_HOST) return DROP_NO_ROUTE;
     answer.hop = HOP_WORLD;
@@ -298,6 +311,24 @@ Answer Oracle::leave(const Way& way, Answer answer) const {
   return answer;
 }
 
+void Oracle::close(Flow& flow, const Way& way) {
+  const Frame& frame = way.sent.frame;
+  if (frame.protocol != kTcp || !(frame.tcp_flags & (kFin | kRst)) || flow.closing) return;
+  flow.closing = true;
+  for (Flow& other : flows_)
+    if (flow.nat && other.nat &&
+        (same_way(other.frame, turned(way.frame)) || same_way(other.frame, way.frame)))
+      other.closing = true;
+}
+
+// What the host's stack sends by the uplink: the answers it owes a service's clients are the service's.
+Answer Oracle::leave_host(const Way& way, Flow* flow) {
+  if (!host_serves_ || !flow || !flow->nat || !flow->reply)
+    return {.said = PASS, .hop = HOP_WORLD, .frame = way.sent.frame};
+  close(*flow, way);
+  return {.said = PASS, .hop = HOP_WORLD, .frame = way.frame};
+}
+
 Answer Oracle::run(const Sent& sent) {
   Way way{sent, sent.frame};
   const auto dropped = [&](drop_reason reason) { return refuse(way, reason); };
@@ -309,27 +340,24 @@ Answer Oracle::run(const Sent& sent) {
       way.frame.from = flow->to.from, way.frame.to = flow->to.to;
       way.frame.from_port = flow->to.from_port, way.frame.to_port = flow->to.to_port;
     }
-  } else if (sent.from != TO_POD) {
-    if (const drop_reason reason = choose_backend(way)) return dropped(reason);
   }
+  if (sent.from == TO_UPLINK) return leave_host(way, flow);
+  if (!flow && sent.from != TO_POD)
+    if (const drop_reason reason = choose_backend(way)) return dropped(reason);
   Answer answer{.said = REDIRECT};
   const drop_reason no_way = find_hop(way, answer);
-  if (from_outside(sent) && !flow && !way.nat && answer.hop != HOP_ENDPOINT)
+  if (from_outside(sent) && !flow && !way.nat && answer.hop != HOP_ENDPOINT) {
+    end_answers_of_host(sent.frame);
     return {.said = PASS, .frame = sent.frame};
+  }
   if (!source_belongs(way))
     return dropped(sent.from == FROM_POD ? DROP_SPOOFED_SOURCE : DROP_UNKNOWN_TUNNEL_PEER);
   if (no_way) return dropped(no_way);
   if (const drop_reason reason = policy(way)) return dropped(reason);
   if (const drop_reason reason = masquerade(way, answer.hop)) return dropped(reason);
   if (!flow) remember(way);
-  const bool closes = sent.frame.protocol == kTcp && sent.frame.tcp_flags & (kFin | kRst);
-  if (flow && closes && !flow->closing) {
-    flow->closing = true;
-    for (Flow& other : flows_)
-      if (flow->nat && other.nat &&
-          (same_way(other.frame, turned(way.frame)) || same_way(other.frame, way.frame)))
-        other.closing = true;
-  }
+  if (flow) close(*flow, way);
+  if (way.nat && answer.hop == HOP_HOST && sent.from == FROM_UPLINK) host_serves_ = true;
   return leave(way, answer);
 }
 

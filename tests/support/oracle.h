@@ -54,6 +54,9 @@ class Oracle {
   const ::service* service_of(const Frame& frame, bool any_port) const;
 
   Flow* flow_of(const Frame& frame);
+  void end_answers_of_host(const Frame& frame);
+  void close(Flow& flow, const Way& way);
+  Answer leave_host(const Way& way, Flow* flow);
   drop_reason choose_backend(Way& way) const;
   drop_reason find_hop(const Way& way, Answer& answer) const;
   bool source_belongs(const Way& way) const;
@@ -68,6 +71,7 @@ class Oracle {
 
   Rows rows_;
   std::vector<Flow> flows_;
+  bool host_serves_ = false;  // a service's flow came by the uplink for the host itself
 };
 
 }  // namespace thalweg::packet
