@@ -24,9 +24,10 @@ static __always_inline enum verdict forward_to_endpoint(struct pkt* p) {
 }
 
 /* From a pod, the host's stack is where the packet goes by itself. What came by tunnel, or from the host's
- * own leg, has to be put before it. */
+ * own leg, has to be put before it; but what another node left to this one goes on as if the world had sent
+ * it here, which is where the host looks for the world (reverse-path filter). */
 static __always_inline enum verdict forward_to_host(struct pkt* p) {
-  if (!p->tunneled && p->origin != FROM_HOST) return PASS;
+  if ((!p->tunneled || p->dsr) && p->origin != FROM_HOST) return PASS;
   return write_macs(p, node_of(p)->host_mac, node_of(p)->host_mac);
 }
 

@@ -21,7 +21,7 @@ from host import LabError, cgroup2_root, ip, wait_for  # noqa: E402
 
 PORT, SHUT = 7080, 7099
 HERE, THERE, LOCAL, CLOSED = 30081, 30082, 30083, 30084  # node ports
-BALANCERS = {HERE: "203.0.113.91", THERE: "203.0.113.92"}
+BALANCERS = {HERE: ("203.0.113.91", "2001:db8:ffff::91"), THERE: ("203.0.113.92", "2001:db8:ffff::92")}
 OUTSIDE6 = "2001:db8::100"
 
 SERVICE = """apiVersion: v1
@@ -116,8 +116,8 @@ class HostCluster(Cluster):
         services = (("here", "app: on-host, node: n1", HERE, "Cluster", PORT), ("there", "app: on-host, node: n2", THERE, "Cluster", PORT),
                     ("local", "app: on-host", LOCAL, "Local", PORT), ("shut", "app: on-host, node: n1", CLOSED, "Cluster", SHUT))
         for number, (name, selector, node_port, policy, target) in enumerate(services, 0xb0):
-            balancer = BALANCERS.get(node_port)
-            status = f"status: {{loadBalancer: {{ingress: [{{ip: {balancer}}}]}}}}\n" if balancer else ""
+            ingress = ", ".join(f'{{ip: "{balancer}"}}' for balancer in BALANCERS.get(node_port, ()))
+            status = f"status: {{loadBalancer: {{ingress: [{ingress}]}}}}\n" if ingress else ""
             write(f"{self.manifests}/host-{name}.yaml", SERVICE.format(
                 name=f"host-{name}", selector=selector, cluster_ip=f"10.96.0.{number}", cluster_ip6=f"fd00:10:96::{number:x}",
                 policy=policy, target=target, node_port=node_port, status=status))
@@ -128,8 +128,9 @@ class HostCluster(Cluster):
         for node in NODES:
             self.lab.start(f"server-{node}", [sys.executable, __file__, "--serve", node, str(PORT)], ns=node,
                            cgroup=self.cgroup(node))
-        for balancer in BALANCERS.values():
-            ip("route", "add", f"{balancer}/32", "via", NODES["n1"][0], ns=self.lab.name("out"))
+        for balancers in BALANCERS.values():
+            for balancer, node in zip(balancers, NODES["n1"]):
+                ip("route", "add", balancer, "via", node, ns=self.lab.name("out"))
 
     def wait_servers(self):
         for node in NODES:
@@ -143,8 +144,8 @@ class HostCluster(Cluster):
 
 
 class Checks:
-    def __init__(self, cluster):
-        self.c, self.good = cluster, True
+    def __init__(self, cluster, return_mode):
+        self.c, self.return_mode, self.good = cluster, return_mode, True
 
     def row(self, what, expected, seen):
         words = expected.split()
@@ -169,8 +170,10 @@ class Checks:
             self.both("from outside, by the other node", "out", n2, HERE, f"n1 {n2}")
             self.both("Local, first node", "out", n1, LOCAL, f"n1 {out}")
             self.both("Local, second node", "out", n2, LOCAL, f"n2 {out}")
-        self.both("a load balancer's address, backend here", "out", BALANCERS[HERE], 80, f"n1 {OUTSIDE}")
-        self.both("a load balancer's address, backend there", "out", BALANCERS[THERE], 80, f"n2 {NODES['n1'][0]}")
+        for here, there, out, n1 in zip(BALANCERS[HERE], BALANCERS[THERE], (OUTSIDE, OUTSIDE6), NODES["n1"]):
+            self.both("a load balancer's address, backend here", "out", here, 80, f"n1 {out}")
+            client = out if self.return_mode == "dsr" else n1
+            self.both("a load balancer's address, backend there", "out", there, 80, f"n2 {client}")
 
     def large(self):
         """Segments the device cuts, and datagrams in fragments."""
@@ -233,6 +236,7 @@ def main():
     flags = argparse.ArgumentParser(prog="host_backend", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     flags.add_argument("--bin", default=f"{os.path.dirname(os.path.abspath(__file__))}/../../build/bin")
     flags.add_argument("--overlay", default="vxlan", choices=("vxlan", "auto"))
+    flags.add_argument("--return-mode", default="snat", choices=("snat", "dsr"))
     flags.add_argument("--prefix", default="twthb")
     flags.add_argument("--serve", nargs=2)
     flags.add_argument("--ask", nargs=5)
@@ -246,11 +250,11 @@ def main():
         print("SKIP: needs root and a cgroup2 mount")
         return 77
     cluster = HostCluster(os.path.realpath(options.bin), options.prefix)
-    cluster.agent_flags = ["--overlay", options.overlay]
+    cluster.agent_flags = ["--overlay", options.overlay, "--return-mode", options.return_mode]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         cluster.up()
-        good = Checks(cluster).all()
+        good = Checks(cluster, options.return_mode).all()
         if not good:
             show_logs(cluster)
         return 0 if good else 1

@@ -24,7 +24,8 @@ namespace {
 constexpr int kRounds = 13, kCalls = 2000, kFound = 7;
 constexpr uint32_t kFewPolicies = 10, kManyPolicies = 10'000, kManyFlows = 100'000;
 const std::string kPod = "198.51.100.10", kNeighbour = "198.51.100.11", kVip = "203.0.113.130",
-                  kBalanced = "203.0.113.131", kRemoteVip = "203.0.113.132", kRemote = "198.51.100.70";
+                  kBalanced = "203.0.113.131", kRemoteVip = "203.0.113.132", kRemote = "198.51.100.70",
+                  kThis = "192.0.2.1", kWorld = "203.0.113.9";
 
 [[noreturn]] void give_up(const char* what) {
   std::fprintf(stderr, "packet_bench: %s: %s\n", what, std::strerror(errno));
@@ -46,9 +47,13 @@ struct Ran {
   uint32_t code = 0;  // TC_ACT_*
 };
 
-Ran run_once(int program, const Bytes& packet) {
+// came_in: by which interface, for a program at the way out.
+Ran run_once(int program, const Bytes& packet, uint32_t came_in = 0) {
+  __sk_buff context{};
+  context.ingress_ifindex = came_in;
   LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = packet.data(),
-              .data_size_in = static_cast<uint32_t>(packet.size()), .repeat = 1);
+              .data_size_in = static_cast<uint32_t>(packet.size()), .ctx_in = &context,
+              .ctx_size_in = sizeof context, .repeat = 1);
   if (bpf_prog_test_run_opts(program, &options) != 0) give_up("run a packet");
   return {options.duration, options.retval};
 }
@@ -59,9 +64,9 @@ double median(std::vector<double> values) {
 }
 
 // The median of many calls, each with a packet made for it.
-double round_ns(int program, const std::function<const Bytes&()>& next) {
+double round_ns(int program, const std::function<const Bytes&()>& next, uint32_t came_in = 0) {
   std::vector<double> calls;
-  for (int i = 0; i < kCalls; ++i) calls.push_back(run_once(program, next()).ns);
+  for (int i = 0; i < kCalls; ++i) calls.push_back(run_once(program, next(), came_in).ns);
   return median(calls);
 }
 
@@ -74,6 +79,7 @@ using Next = std::function<const Bytes&()>;
 struct Side {
   int program;
   Next next;
+  uint32_t came_in = 0;
 };
 
 // All sides in turn, there and back, so that what drifts drifts for all; the median of each.
@@ -82,7 +88,7 @@ std::vector<double> in_turn(const std::vector<Side>& sides) {
   for (int round = 0; round < kRounds; ++round)
     for (size_t step = 0; step < 2 * sides.size(); ++step) {
       const size_t at = step < sides.size() ? step : 2 * sides.size() - 1 - step;
-      seen[at].push_back(round_ns(sides[at].program, sides[at].next));
+      seen[at].push_back(round_ns(sides[at].program, sides[at].next, sides[at].came_in));
     }
   std::vector<double> out;
   for (auto& of : seen) out.push_back(median(of));
@@ -114,6 +120,7 @@ Rows world(uint32_t other_policies) {
          rule_set(1, RULE_SET_ISOLATES_EGRESS) + rule_set(2, RULE_SET_ISOLATES_INGRESS) +
          allow(1, EGRESS, IDENTITY_ANY, kTcp) + allow(2, INGRESS, IDENTITY_ANY, kTcp) + identity(kPod, 5) +
          service(kVip, 80, kTcp, kNeighbour, 80) + service(kRemoteVip, 80, kTcp, kRemote, 80) +
+         service(kThis, 30080, kTcp, kThis, 8080, SERVICE_NODE_PORT) +
          service(kBalanced, 80, kTcp, kNeighbour, 80, SERVICE_LOAD_BALANCER | SERVICE_OUTSIDE_LOCAL) +
          policies(other_policies);
 }
@@ -130,6 +137,7 @@ class Path {
 
   int from_pod() const { return bpf_program__fd(skeleton_->progs.from_pod); }
   int from_uplink() const { return bpf_program__fd(skeleton_->progs.from_uplink); }
+  int to_uplink() const { return bpf_program__fd(skeleton_->progs.to_uplink); }
 
   // Opens the flow as TCP does, the answer coming by `back`; a packet in the middle of it.
   Bytes establish(int program, Frame frame, int back, const Bytes& answer) {
@@ -343,6 +351,25 @@ void measure_flows(Path& few, Path& many, int empty) {
         "one lookup of as many keys in that table, the empty program taken off", seen[7] - none);
 }
 
+// What every packet pays that leaves by the uplink: the path's own, the host's, and a service's answer.
+void measure_uplink(Path& path, int empty) {
+  const int out = path.to_uplink();
+  const Frame own{.from = kThis, .to = kWorld, .tcp_flags = kAck};
+  const Frame asked{.from = kWorld, .to = kThis, .to_port = 30080};
+  const Frame answer{.from = kThis, .to = kWorld, .from_port = 8080, .to_port = 40000, .tcp_flags = kAck};
+  const auto unserved =
+      in_turn({{empty, always(own.bytes())}, {out, always(own.bytes()), 1}, {out, always(own.bytes())}});
+  for (const auto& [program, bytes] : {std::pair{path.from_uplink(), asked.bytes()}, {out, answer.bytes()}})
+    run_once(program, bytes);
+  const auto serving =
+      in_turn({{empty, always(own.bytes())}, {out, always(own.bytes())}, {out, always(answer.bytes())}});
+  const std::string peer = empty_peer();
+  print("uplink_passed_over_ns", unserved[1] - unserved[0], peer, unserved[0]);
+  print("uplink_host_ns", unserved[2] - unserved[0], peer, unserved[0]);
+  print("uplink_host_beside_services_ns", serving[1] - serving[0], peer, serving[0]);
+  print("uplink_host_answer_ns", serving[2] - serving[0], peer, serving[0]);
+}
+
 void measure_new_flows(Path& path, int empty) {
   NewFlows flows;
   std::vector<double> ours, theirs, inserts;
@@ -378,6 +405,7 @@ int main_() {
   const int empty = empty_program();
   Path few(kFewPolicies), many(kManyPolicies);
   measure_flows(few, many, empty);
+  measure_uplink(few, empty);
   measure_new_flows(few, empty);
   return 0;
 }

@@ -78,6 +78,21 @@ void answers(std::vector<Case>& out) {
                   {TO_UPLINK, answer(at_host(inside)).bytes(), pass(answer(inside).bytes())}}});
 }
 
+void direct_return(std::vector<Case>& out) {
+  const std::string balancer = "203.0.113.20";
+  const FullService service{
+      .address = balancer, .inside = {kThis}, .flags = SERVICE_LOAD_BALANCER | SERVICE_DSR};
+  const Frame asked{.from = kWorld, .to = balancer};
+  Frame given = at_host(asked);
+  given.to = kThis;
+  const auto asks = [&](uint8_t flags) {
+    return Step{FROM_UPLINK, from_tunnel(with_flags(asked, flags)), pass(with_flags(given, flags).bytes())};
+  };
+  out.push_back({"DSR: left to this node, whose host is the backend and answers the world itself",
+                 pods() + service.rows(),
+                 {asks(kSyn), {TO_UPLINK, answer(given).bytes(), pass(answer(asked).bytes())}, asks(kAck)}});
+}
+
 void errors(std::vector<Case>& out) {
   const Served udp(kUdp);
   Frame refused{.from = kThis, .to = kWorld, .protocol = kIcmp, .icmp_type = 3};
@@ -226,6 +241,7 @@ void between_nodes(std::vector<Case>& out) {
 std::vector<Case> host_cases() {
   std::vector<Case> out;
   answers(out);
+  direct_return(out);
   errors(out);
   fragments(out);
   not_ours(out);
