@@ -286,6 +286,8 @@ static __always_inline _Bool is_tunnel_packet(const struct pkt* p) {
 
 static __always_inline _Bool is_node(struct pkt* p, const struct addr* address); /* 4_identity.h */
 
+own_frame _Bool is_from_node(struct pkt* p) { return is_node(p, &p->now.source); }
+
 /* Takes the outer headers off; who may send what is stage 4's question, once the inner addresses are known.
  */
 static __always_inline enum verdict decapsulate(struct pkt* p) {
@@ -300,7 +302,7 @@ static __always_inline enum verdict decapsulate(struct pkt* p) {
     return drop(p, DROP_BAD_HEADER);
   if (!(vxlan->flags & 0x08) || net32(vxlan->vni) >> 8 != node_of(p)->vni) return drop(p, DROP_BAD_HEADER);
   if (type != net16(ETH_IPV4) && type != net16(ETH_IPV6)) return drop(p, DROP_UNKNOWN_PROTOCOL);
-  if (!p->v4 && !is_node(p, &p->now.source)) return drop(p, DROP_UNKNOWN_TUNNEL_PEER);
+  if (!p->v4 && !is_from_node(p)) return drop(p, DROP_UNKNOWN_TUNNEL_PEER);
   p->outer = p->now.source;
   p->tunneled = 1;
   const __u32 tunnel = network + sizeof(struct vxlan_frame);

@@ -175,7 +175,7 @@ static __always_inline void end_answers_of_host(struct pkt* p) {
 static __always_inline enum verdict flow(struct pkt* p) {
   const __u32 zero = 0;
   const __u64* generation = lookup(p, generation, &zero);
-  p->generation = generation ? *generation : 0;
+  p->generation = generation ? (__u32)*generation : 0;
   p->now_ns = now(p);
 
   const _Bool side = source_is_b(&p->now);

@@ -86,7 +86,7 @@ static __always_inline enum verdict fill_tunnel(struct pkt* p, __u16 inner_lengt
   return REDIRECT;
 }
 
-static __always_inline enum verdict fill_tunnel6(struct pkt* p, __u16 inner_length) {
+own_frame enum verdict fill_tunnel6(struct pkt* p, __u16 inner_length) {
   struct eth_header* eth = header(p, 0, sizeof *eth + sizeof(struct tunnel6_header));
   if (!eth) return drop(p, DROP_NO_ROOM);
   struct tunnel6_header* outer = (struct tunnel6_header*)(eth + 1);

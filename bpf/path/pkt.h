@@ -11,7 +11,7 @@ struct pkt {        /* without pointers: functions proved_alone are given it as 
   struct addr outer; /* source of the tunnel header taken off */
   __u64 now_ns;      /* when it came */
   __u64 epochs[2];   /* of the rule sets it is decided under */
-  __u64 generation;
+  __u32 generation;        /* its low half: it counts changes of addresses */
   __u32 rule_sets[2];      /* of the opener (egress) and of the other side (ingress) */
   __u32 identities[2];     /* ditto */
   __u32 rule;              /* that allowed it */
@@ -20,8 +20,9 @@ struct pkt {        /* without pointers: functions proved_alone are given it as 
   __u32 length;            /* of the whole packet, bytes */
   __u32 fragment_id;       /* as the header has it */
   __u32 end;               /* where its IP packet ends; padding may follow */
-  __u16 l3, l4;            /* where its headers begin */
+  __u16 l4;                /* where its headers begin; l3 below */
   __u16 quoted, quoted_l4; /* ditto, of the packet inside an ICMP error */
+  __u8 l3;
   __u8 origin;             /* enum origin */
   __u8 reason;             /* enum drop_reason */
   __u8 protocol;
