@@ -8,9 +8,9 @@ struct pkt {        /* without pointers: functions proved_alone are given it as 
   struct tuple now; /* as the packet reads; of an ICMP error: as the other side would answer what it quotes */
   struct tuple to;  /* as it will leave */
   struct hop hop;   /* where to */
-  struct addr outer; /* source of the tunnel header taken off */
-  __u64 now_ns;      /* when it came */
-  __u64 epochs[2];   /* of the rule sets it is decided under */
+  struct addr outer;       /* source of the tunnel header taken off */
+  __u64 now_ns;            /* when it came */
+  __u64 epochs[2];         /* of the rule sets it is decided under */
   __u32 generation;        /* its low half: it counts changes of addresses */
   __u32 rule_sets[2];      /* of the opener (egress) and of the other side (ingress) */
   __u32 identities[2];     /* ditto */
@@ -23,8 +23,8 @@ struct pkt {        /* without pointers: functions proved_alone are given it as 
   __u16 l4;                /* where its headers begin; l3 below */
   __u16 quoted, quoted_l4; /* ditto, of the packet inside an ICMP error */
   __u8 l3;
-  __u8 origin;             /* enum origin */
-  __u8 reason;             /* enum drop_reason */
+  __u8 origin; /* enum origin */
+  __u8 reason; /* enum drop_reason */
   __u8 protocol;
   __u8 tcp_flags;
   __u8 source_mac[6];
