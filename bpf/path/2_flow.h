@@ -52,13 +52,6 @@ static __always_inline __u64 timeout_ns(const struct flow* flow, __u8 protocol) 
   return protocol == PROTO_TCP ? TIMEOUT_TCP_ESTABLISHED : TIMEOUT_SCTP;
 }
 
-static __always_inline _Bool is_alive(const struct pkt* p, const struct flow* flow) {
-  if (p->now_ns - flow->last_seen_ns > timeout_ns(flow, p->protocol)) return 0;
-  /* A port used again soon: the old connection is over, so the new one may be given another backend. */
-  return !(is_connection(p->protocol) && (flow->tcp & FLOW_TCP_CLOSING) &&
-           (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN);
-}
-
 static __always_inline __u64 epoch_of(struct pkt* p, __u32 rule_set) {
   const struct rule_set* set = lookup(p, rule_sets, &rule_set);
   return set ? set->epoch : 0;
@@ -136,14 +129,26 @@ static __always_inline _Bool speaks_of(const struct flow* entry, _Bool side) {
   return !is_one_way(entry) || side == !!(entry->flags & FLOW_OPENED_BY_B);
 }
 
+static __always_inline _Bool is_expired(const struct pkt* p, const struct flow* flow) {
+  return p->now_ns - flow->last_seen_ns > timeout_ns(flow, p->protocol);
+}
+
+static __always_inline _Bool is_alive(const struct pkt* p, const struct flow* flow, _Bool side) {
+  if (is_expired(p, flow)) return 0;
+  /* A port used again soon: the old connection is over, so the new one may be given another backend.
+   * But not of who speaks the other way: that is no port used again. */
+  return !(is_connection(p->protocol) && (flow->tcp & FLOW_TCP_CLOSING) &&
+           (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && speaks_of(flow, side));
+}
+
 static __always_inline struct flow* find_flow(struct pkt* p, _Bool side) {
   const struct flow_key key = key_of(&p->now, p->protocol);
   struct flow* entry = lookup(p, flows, &key);
-  if (!entry || !is_alive(p, entry)) {
+  if (!entry || !is_alive(p, entry, side)) {
     p->shadowed = !!entry;
     p->opening = 1;
     entry = lookup(p, opening, &key);
-    if (!entry || !is_alive(p, entry)) return 0;
+    if (!entry || !is_alive(p, entry, side)) return 0;
   }
   if (speaks_of(entry, side)) return entry;
   p->occupied = 1;
@@ -160,7 +165,8 @@ static __always_inline void note_host_serves(struct pkt* p) {
 }
 
 static __always_inline _Bool was_answer_to(struct pkt* p, const struct flow* entry) {
-  return entry && !speaks_of(entry, source_is_b(&p->now)) && !is_alive(p, entry);
+  return entry && !speaks_of(entry, source_is_b(&p->now)) &&
+         (is_expired(p, entry) || entry->tcp & FLOW_TCP_CLOSING);
 }
 
 /* A client begins with the host itself, from the port of a service's connection that is over: the host's
