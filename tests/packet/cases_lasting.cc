@@ -59,6 +59,14 @@ void time_passes(std::vector<Case>& out) {
       {"a TCP connection idle for two hours keeps its backend",
        tcp.world(),
        {tcp.ask(), tcp.back(1), tcp.ask_on(61), tcp.ask(7000, tcp.moved()), tcp.back(7000), tcp.anew(7441)}});
+  const Frame other_way{.from = kVip, .to = kPod, .from_port = 80, .to_port = 40000};
+  out.push_back({"a SYN the other way does not begin an ending connection anew",
+                 tcp.world(),
+                 {tcp.ask(),
+                  tcp.back(),
+                  tcp.ask_on(1, kFin | kAck),
+                  {TO_POD, other_way.bytes(), pass()},
+                  tcp.ask_on(0, kAck)}});
   out.push_back({"a TCP connection no one answered is over after a minute",
                  tcp.world(),
                  {tcp.ask(), tcp.ask(59, tcp.moved()), tcp.anew(61)}});
