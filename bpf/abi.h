@@ -350,7 +350,10 @@ enum drop_reason {
       DROP_REASONS
 };
 
-/* Row i of counters: packets and bytes dropped for reason i; row DROP_NONE counts what was let through. */
+/* Row i of counters: packets and bytes dropped for reason i; row DROP_NONE counts what was let through; of
+ * these, row COUNTER_XDP what the uplink's XDP program sent on. */
+#define COUNTER_ROWS 64u
+#define COUNTER_XDP  (COUNTER_ROWS - 1)
 struct counter {
   __u64 packets;
   __u64 bytes;

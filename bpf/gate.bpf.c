@@ -1,6 +1,7 @@
 /* The gate: while the tables of another layout take over, every tc hook runs one of these, and one word says
  * whose programs go on: those of the build before, or the new ones. All hooks change sides with that word, so
- * no flow is opened by one and answered by the other. Attached and taken away by dataplane/ebpf/exchange.cc.
+ * no flow is opened by one and answered by the other. XDP meanwhile leaves everything to tc. Attached and
+ * taken away by dataplane/ebpf/program.cc.
  */
 #include <linux/bpf.h>
 
@@ -39,5 +40,6 @@ SEC("tc") int to_pod(struct __sk_buff* skb) { return pass(skb, POD_RECEIVES); }
 SEC("tc") int from_uplink(struct __sk_buff* skb) { return pass(skb, UPLINK_RECEIVES); }
 SEC("tc") int from_host(struct __sk_buff* skb) { return pass(skb, HOST_SENDS); }
 SEC("tc") int to_uplink(struct __sk_buff* skb) { return pass(skb, UPLINK_SENDS); }
+SEC("xdp.frags") int at_uplink(struct xdp_md* ctx) { return XDP_PASS; }
 
 char LICENSE[] SEC("license") = "GPL";

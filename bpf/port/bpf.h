@@ -3,49 +3,7 @@
 #ifndef THALWEG_PORT_BPF_H
 #define THALWEG_PORT_BPF_H
 
-#include <linux/bpf.h>
-
-#include <bpf/bpf_endian.h>
-#include <bpf/bpf_helpers.h>
-
-#define net16(x)          bpf_htons(x)
-#define net32(x)          bpf_htonl(x)
-#define copy(to, from, n) __builtin_memcpy(to, from, n)
-#define unrolled          _Pragma("unroll")
-#define on_wire
-/* A call of its own: its variables have left the stack (512 bytes in all) when it returns. */
-#define own_frame static __attribute__((noinline))
-/* Also verified by itself, for any struct pkt, so that what it can come to does not multiply with what its
- * caller can. It sees tables, but neither the packet's bytes nor node_of(). For what only the first packet of
- * a flow meets. */
-#define proved_alone __attribute__((noinline))
-
-#include "bpf/abi.h"
-#include "bpf/path/pkt.h"
-
-/* ---- tables, from maps.def ---------------------------------------------------------------------------- */
-
-#define FLAGS_ARRAY        0
-#define FLAGS_HASH         BPF_F_NO_PREALLOC
-#define FLAGS_LPM          BPF_F_NO_PREALLOC
-#define FLAGS_LRU          0
-#define FLAGS_PERCPU_ARRAY 0
-#define TYPE_ARRAY         BPF_MAP_TYPE_ARRAY
-#define TYPE_HASH          BPF_MAP_TYPE_HASH
-#define TYPE_LPM           BPF_MAP_TYPE_LPM_TRIE
-#define TYPE_LRU           BPF_MAP_TYPE_LRU_HASH
-#define TYPE_PERCPU_ARRAY  BPF_MAP_TYPE_PERCPU_ARRAY
-
-#define TABLE(name, kind, key_type, value_type, entries, writer) \
-  struct {                                                       \
-    __uint(type, TYPE_##kind);                                   \
-    __uint(max_entries, entries);                                \
-    __uint(map_flags, FLAGS_##kind);                             \
-    __type(key, key_type);                                       \
-    __type(value, value_type);                                   \
-  } tw_##name SEC(".maps");
-#include "bpf/maps.def"
-#undef TABLE
+#include "bpf/port/kernel.h"
 
 #include "bpf/port/take_over.h"
 
@@ -55,8 +13,6 @@
 #define forget(p, table, key) bpf_map_delete_elem(&tw_##table, key)
 
 /* ---- the packet --------------------------------------------------------------------------------------- */
-
-#define MOST_HEADER_BYTES 511u
 
 static __always_inline struct __sk_buff* skb_of(const struct pkt* p) {
   return ((const struct carried*)p)->port;
@@ -73,9 +29,6 @@ static __always_inline void* header(struct pkt* p, __u32 offset, __u32 length) {
   void* at = data + offset;
   return at + length > end ? 0 : at;
 }
-
-static __always_inline __u64 now(struct pkt* p) { return bpf_ktime_get_coarse_ns(); }
-static __always_inline __u32 random32(struct pkt* p) { return bpf_get_prandom_u32(); }
 
 /* Newer than the headers of Debian 12 (linux/bpf.h of 6.3 and 6.6). */
 #define ADJ_ROOM_DECAP_L3_IPV4 (1ull << 7)
@@ -118,14 +71,5 @@ static __always_inline int fix_checksum(struct pkt* p, __u32 at, __u32 change, e
   if (p->protocol == 17 && !p->quoted) flags |= BPF_F_MARK_MANGLED_0;
   return bpf_l4_csum_replace(skb_of(p), at, 0, change, flags);
 }
-
-static __always_inline void count(struct pkt* p, __u32 row, __u32 bytes) {
-  struct counter* counter = lookup(p, counters, &row);
-  if (!counter) return;
-  counter->packets += 1;
-  counter->bytes += bytes;
-}
-
-#define trace(p, stage, verdict) ((void)(verdict))
 
 #endif

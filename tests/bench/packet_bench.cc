@@ -1,6 +1,7 @@
 // What the path costs a packet, by BPF_PROG_TEST_RUN with a fresh packet each call: an established flow, a
-// service's, one of 100,000, the first packet of a flow. An empty tc program runs in the same rounds (A B B
-// A), and what it takes is taken off. scripts/bench runs it; one JSON object a line. Needs root.
+// service's, one of 100,000, the first packet of a flow; at tc, and at the uplink's XDP. An empty program
+// runs in the same rounds (A B B A), and what it takes is taken off. scripts/bench runs it; one JSON object a
+// line. Needs root.
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>
@@ -15,8 +16,10 @@
 #include <vector>
 
 #include "bpf/tc.skel.h"
+#include "bpf/xdp.skel.h"
 #include "tests/packet/frame.h"
 #include "tests/packet/world.h"
+#include "tests/packet/xdp_node.h"
 
 namespace thalweg::packet {
 namespace {
@@ -32,12 +35,12 @@ const std::string kPod = "198.51.100.10", kNeighbour = "198.51.100.11", kVip = "
   std::exit(1);
 }
 
-// `return TC_ACT_OK`: what calling any program costs.
-int empty_program() {
+// `return TC_ACT_OK`, or XDP_ABORTED: what calling any program costs.
+int empty_program(bpf_prog_type type = BPF_PROG_TYPE_SCHED_CLS) {
   const bpf_insn code[] = {
       {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0},
       {.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0}};
-  const int fd = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "empty", "GPL", code, std::size(code), nullptr);
+  const int fd = bpf_prog_load(type, "empty", "GPL", code, std::size(code), nullptr);
   if (fd < 0) give_up("load the empty program");
   return fd;
 }
@@ -47,10 +50,12 @@ struct Ran {
   uint32_t code = 0;  // TC_ACT_*
 };
 
-// came_in: by which interface, for a program at the way out.
-Ran run_once(int program, const Bytes& packet, uint32_t came_in = 0) {
+// came_in: by which interface, for a program at the way out; at: where it is, the loopback if nothing is
+// said.
+Ran run_once(int program, const Bytes& packet, uint32_t came_in = 0, uint32_t at = 0) {
   __sk_buff context{};
   context.ingress_ifindex = came_in;
+  context.ifindex = at;
   LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = packet.data(),
               .data_size_in = static_cast<uint32_t>(packet.size()), .ctx_in = &context,
               .ctx_size_in = sizeof context, .repeat = 1);
@@ -63,24 +68,29 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-// The median of many calls, each with a packet made for it.
-double round_ns(int program, const std::function<const Bytes&()>& next, uint32_t came_in = 0) {
-  std::vector<double> calls;
-  for (int i = 0; i < kCalls; ++i) calls.push_back(run_once(program, next(), came_in).ns);
-  return median(calls);
-}
-
-struct Pair {
-  double ours, theirs;
-};
-
 using Next = std::function<const Bytes&()>;
 
 struct Side {
   int program;
   Next next;
   uint32_t came_in = 0;
+  uint32_t at = 0;
+  bool is_xdp = false;
 };
+
+uint32_t call_ns(const Side& side, const Bytes& packet) {
+  if (!side.is_xdp) return run_once(side.program, packet, side.came_in, side.at).ns;
+  const auto ran = run_xdp(side.program, packet);
+  if (!ran) give_up("run a packet through XDP");
+  return ran->ns;
+}
+
+// The median of many calls, each with a packet made for it.
+double round_ns(const Side& side) {
+  std::vector<double> calls;
+  for (int i = 0; i < kCalls; ++i) calls.push_back(call_ns(side, side.next()));
+  return median(calls);
+}
 
 // All sides in turn, there and back, so that what drifts drifts for all; the median of each.
 std::vector<double> in_turn(const std::vector<Side>& sides) {
@@ -88,7 +98,7 @@ std::vector<double> in_turn(const std::vector<Side>& sides) {
   for (int round = 0; round < kRounds; ++round)
     for (size_t step = 0; step < 2 * sides.size(); ++step) {
       const size_t at = step < sides.size() ? step : 2 * sides.size() - 1 - step;
-      seen[at].push_back(round_ns(sides[at].program, sides[at].next, sides[at].came_in));
+      seen[at].push_back(round_ns(sides[at]));
     }
   std::vector<double> out;
   for (auto& of : seen) out.push_back(median(of));
@@ -121,6 +131,7 @@ Rows world(uint32_t other_policies) {
          allow(1, EGRESS, IDENTITY_ANY, kTcp) + allow(2, INGRESS, IDENTITY_ANY, kTcp) + identity(kPod, 5) +
          service(kVip, 80, kTcp, kNeighbour, 80) + service(kRemoteVip, 80, kTcp, kRemote, 80) +
          service(kThis, 30080, kTcp, kThis, 8080, SERVICE_NODE_PORT) +
+         service(kThis, 30081, kTcp, kRemote, 8080, SERVICE_NODE_PORT) +
          service(kBalanced, 80, kTcp, kNeighbour, 80, SERVICE_LOAD_BALANCER | SERVICE_OUTSIDE_LOCAL) +
          policies(other_policies);
 }
@@ -148,6 +159,7 @@ class Path {
     return frame.bytes();
   }
 
+  const bpf_object* tables() const { return skeleton_->obj; }
   int flows() const { return bpf_map__fd(skeleton_->maps.tw_flows); }
   uint32_t opening_rows() const { return bpf_map__max_entries(skeleton_->maps.tw_opening); }
 
@@ -370,6 +382,79 @@ void measure_uplink(Path& path, int empty) {
   print("uplink_host_answer_ns", serving[2] - serving[0], peer, serving[0]);
 }
 
+// ---- XDP at the uplink, over the same tables
+
+xdp_bpf* load_xdp(const Path& path) {
+  xdp_bpf* skeleton = xdp_bpf__open();
+  if (!skeleton) give_up("open the XDP program");
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, skeleton->obj) {
+    const int shared = bpf_object__find_map_fd_by_name(path.tables(), bpf_map__name(map));
+    if (shared >= 0 && bpf_map__reuse_fd(map, shared) != 0) give_up("share a table with XDP");
+  }
+  if (xdp_bpf__load(skeleton) != 0) give_up("load the XDP program");
+  return skeleton;
+}
+
+// A service's flow from the world to another node and back, by tunnel; and one that tc alone takes, to a pod
+// here.
+struct Passing {
+  Bytes onwards, back, to_pod;
+};
+Passing open_passing(Path& path) {
+  Frame asked{
+      .from = kWorld, .to = kThis, .from_port = 996, .to_port = 30081, .payload = std::string(100, 'x')};
+  Frame answer{.from = kRemote,
+               .to = kThis,
+               .from_port = 8080,
+               .to_port = kMasqueradePort,
+               .tcp_flags = kSyn | kAck,
+               .payload = asked.payload};
+  Frame own{.from = kRemote, .to = kPod, .from_port = 995};
+  for (const Bytes& bytes : {asked.bytes(), tunnelled(answer.bytes()), tunnelled(own.bytes())})
+    run_once(path.from_uplink(), bytes, 0, kUplinkIfindex);
+  asked.tcp_flags = answer.tcp_flags = own.tcp_flags = kAck;
+  return {asked.bytes(), tunnelled(answer.bytes()), tunnelled(own.bytes())};
+}
+
+void must_send(int program, const Bytes& packet, uint32_t verdict) {
+  const auto ran = run_xdp(program, packet);
+  if (ran && ran->verdict == verdict) return;
+  std::fprintf(stderr, "packet_bench: XDP came to another verdict about a packet of the scene\n");
+  std::exit(1);
+}
+
+// Both less their own empty program. What tc needs before and after its program (an skb, the next hop) is not
+// in its figure; XDP's holds the next hop, and there is no skb.
+void measure_xdp(Path& path, int empty) {
+  xdp_bpf* skeleton = load_xdp(path);
+  const int xdp = bpf_program__fd(skeleton->progs.at_uplink), tc = path.from_uplink();
+  auto node = XdpNode::make("twb-xdp", xdp);
+  if (!node) give_up(node.error().message.c_str());
+  const auto done = node->netns().run([&]() -> Result<> {
+    const Passing scene = open_passing(path);
+    must_send(xdp, scene.onwards, XDP_TX);
+    must_send(xdp, scene.back, XDP_TX);
+    must_send(xdp, scene.to_pod, XDP_PASS);
+    const int empty_xdp = empty_program(BPF_PROG_TYPE_XDP);
+    std::vector<Side> sides = {{empty, always(scene.onwards), 0, kUplinkIfindex},
+                               {empty_xdp, always(scene.onwards), 0, 0, true}};
+    for (const Bytes& bytes : {scene.onwards, scene.back, scene.to_pod}) {
+      sides.push_back({tc, always(bytes), 0, kUplinkIfindex});
+      sides.push_back({xdp, always(bytes), 0, 0, true});
+    }
+    const auto seen = in_turn(sides);
+    const char* metrics[] = {"xdp_lb_ns", "xdp_answer_ns", "xdp_passed_over_ns"};
+    for (size_t i = 0; i < std::size(metrics); ++i)
+      print(metrics[i], seen[2 * i + 3] - seen[1],
+            "the same packet in tc's program, before and after which come the skb and the next hop",
+            seen[2 * i + 2] - seen[0]);
+    return {};
+  });
+  if (!done) give_up(done.error().message.c_str());
+  xdp_bpf__destroy(skeleton);
+}
+
 void measure_new_flows(Path& path, int empty) {
   NewFlows flows;
   std::vector<double> ours, theirs, inserts;
@@ -384,11 +469,11 @@ void measure_new_flows(Path& path, int empty) {
   for (int round = 0; round < kRounds; ++round) {
     for (const bool mine : {true, false, false, true}) {
       if (mine) {
-        ours.push_back(round_ns(path.from_pod(), next));
+        ours.push_back(round_ns({path.from_pod(), next}));
         continue;
       }
-      theirs.push_back(round_ns(empty, next));
-      inserts.push_back(round_ns(insert, next));
+      theirs.push_back(round_ns({empty, next}));
+      inserts.push_back(round_ns({insert, next}));
     }
   }
   const double none = median(theirs);
@@ -406,6 +491,7 @@ int main_() {
   Path few(kFewPolicies), many(kManyPolicies);
   measure_flows(few, many, empty);
   measure_uplink(few, empty);
+  measure_xdp(few, empty);
   measure_new_flows(few, empty);
   return 0;
 }

@@ -6,10 +6,13 @@
 #include <unistd.h>
 
 #include <array>
-#include <map>
+#include <optional>
 #include <vector>
 
 #include "bpf/tc.skel.h"
+#include "bpf/xdp.skel.h"
+#include "tests/packet/world.h"
+#include "tests/packet/xdp_node.h"
 
 namespace thalweg::packet {
 
@@ -82,15 +85,22 @@ class KernelEngine : public Engine {
   }
 
   Result<Seen> run(origin from, const Bytes& packet, uint32_t) override {
+    return run_on(from, packet, kSenderIfindex);
+  }
+  // The interface must be in this thread's namespace.
+  Result<Seen> run_on(origin from, const Bytes& packet, uint32_t ifindex) {
     cpu_set_t before, first;
     CPU_ZERO(&first);
     sched_getaffinity(0, sizeof before, &before);
     CPU_SET(0, &first);
     sched_setaffinity(0, sizeof first, &first);  // the outcome is in this CPU's row
     Bytes out(packet.size() + 256, '\0');
+    __sk_buff context{};
+    context.ifindex = ifindex;
     LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = packet.data(), .data_out = out.data(),
                 .data_size_in = static_cast<uint32_t>(packet.size()),
-                .data_size_out = static_cast<uint32_t>(out.size()), .repeat = 1);
+                .data_size_out = static_cast<uint32_t>(out.size()), .ctx_in = &context,
+                .ctx_size_in = sizeof context, .repeat = 1);
     const int code = bpf_prog_test_run_opts(program(from), &options);
     const int error = errno;
     sched_setaffinity(0, sizeof before, &before);
@@ -101,16 +111,16 @@ class KernelEngine : public Engine {
                 static_cast<hop_kind>(outcome.verdict == REDIRECT ? outcome.to.kind : 0), out};
   }
 
- private:
-  bpf_map* map(table_id table) const {
-    return bpf_object__find_map_by_name(skeleton_->obj, kMapNames[table]);
-  }
   int fd(table_id table) const {
     static_assert(std::size(kMapNames) == TABLES);
     if (fds_[table] < 0) fds_[table] = bpf_map__fd(map(table));
     return fds_[table];
   }
 
+ private:
+  bpf_map* map(table_id table) const {
+    return bpf_object__find_map_by_name(skeleton_->obj, kMapNames[table]);
+  }
   void forget(table_id table) {
     Bytes key(bpf_map__key_size(map(table)), '\0');
     while (bpf_map_get_next_key(fd(table), nullptr, key.data()) == 0)
@@ -141,7 +151,95 @@ class KernelEngine : public Engine {
   std::vector<std::pair<table_id, Bytes>> put_;
 };
 
+// ---- XDP before tc
+
+struct XdpCloser {
+  void operator()(xdp_bpf* skeleton) const { xdp_bpf__destroy(skeleton); }
+};
+using XdpSkeleton = std::unique_ptr<xdp_bpf, XdpCloser>;
+
+// The program on the other engine's tables.
+Result<XdpSkeleton> load_xdp(const KernelEngine& tc) {
+  XdpSkeleton skeleton(xdp_bpf__open());
+  if (!skeleton) return fail_errno(errno, "open the XDP program");
+  for (int table = 0; table < TABLES; ++table) {
+    bpf_map* map = bpf_object__find_map_by_name(skeleton->obj, kMapNames[table]);
+    if (const int code = map ? bpf_map__reuse_fd(map, tc.fd(static_cast<table_id>(table))) : 0; code != 0)
+      return fail_errno(-code, "share the table {}", kMapNames[table]);
+  }
+  if (const int code = xdp_bpf__load(skeleton.get()); code != 0)
+    return fail_errno(-code, "load the XDP program");
+  return skeleton;
+}
+
+class XdpBeforeTc : public XdpEngine {
+ public:
+  static Result<std::unique_ptr<XdpEngine>> make() {
+    std::unique_ptr<XdpBeforeTc> engine(new XdpBeforeTc(TRY(load())));
+    engine->xdp_ = TRY(load_xdp(engine->tc_));
+    engine->node_.emplace(TRY(XdpNode::make("twt-x-packet", bpf_program__fd(engine->xdp_->progs.at_uplink))));
+    return engine;
+  }
+  std::string name() const override { return "XDP before tc"; }
+  bool can_drop_for(drop_reason reason) const override { return tc_.can_drop_for(reason); }
+  bool can_take(const Bytes& packet) const override { return tc_.can_take(packet); }
+  Result<> put(table_id table, const Bytes& key, const Bytes& value) override {
+    return tc_.put(table, key, value);
+  }
+  Result<> clear() override { return tc_.clear(); }
+
+  Result<Seen> run(origin from, const Bytes& packet, uint32_t) override {
+    took_ = false;
+    return node_->netns().run([&]() -> Result<Seen> {
+      if (from != FROM_UPLINK) return tc_.run_on(from, packet, kSenderIfindex);
+      auto sent = TRY(run_xdp(packet));
+      if (!sent) return tc_.run_on(from, packet, kUplinkIfindex);
+      took_ = true;
+      return std::move(*sent);
+    });
+  }
+
+  bool took() const override { return took_; }
+  Result<> on_node(const std::string& command) override { return node_->command(command); }
+  uint64_t counted(uint32_t row) const override {
+    std::vector<counter> all(static_cast<size_t>(libbpf_num_possible_cpus()));
+    uint64_t packets = 0;
+    if (bpf_map_lookup_elem(tc_.fd(TABLE_counters), &row, all.data()) == 0)
+      for (const counter& each : all) packets += each.packets;
+    return packets;
+  }
+
+ private:
+  explicit XdpBeforeTc(Skeleton tc) : tc_(std::move(tc)) {}
+
+  // Nothing: it passes, untouched.
+  Result<std::optional<Seen>> run_xdp(const Bytes& packet) {
+    Bytes out;
+    const RanXdp ran = TRY(packet::run_xdp(bpf_program__fd(xdp_->progs.at_uplink), packet, &out));
+    if (ran.verdict == XDP_PASS && out == packet) return std::nullopt;
+    if (ran.verdict != XDP_TX)
+      return fail("XDP said {}{}", ran.verdict, out == packet ? "" : " and touched the packet");
+    if (out.substr(0, 5) != kPeerMac || out.substr(6, 6) != kUplinkMac) return fail("XDP wrote other MACs");
+    Seen seen{REDIRECT, DROP_NONE, hop_of(out), out};
+    seen.bytes.replace(0, 12, packet, 0, 12);
+    return seen;
+  }
+  static hop_kind hop_of(const Bytes& out) {
+    if (out[5] == kRouter) return HOP_WORLD;
+    const size_t ports = out.substr(12, 2) == std::string("\x08\0", 2) ? 34 : 54;
+    const bool in_tunnel = out.size() > ports + 4 && out.substr(ports + 2, 2) == std::string("\x12\xb5", 2);
+    return in_tunnel ? HOP_TUNNEL : HOP_DIRECT;
+  }
+
+  KernelEngine tc_;
+  XdpSkeleton xdp_;
+  std::optional<XdpNode> node_;
+  bool took_ = false;
+};
+
 }  // namespace
+
+Result<std::unique_ptr<XdpEngine>> xdp_engine() { return XdpBeforeTc::make(); }
 
 Result<std::unique_ptr<Engine>> kernel_engine() {
   auto skeleton = load();

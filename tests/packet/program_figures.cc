@@ -14,6 +14,7 @@
 #include "bpf/gate.skel.h"
 #include "bpf/socket.skel.h"
 #include "bpf/tc.skel.h"
+#include "bpf/xdp.skel.h"
 
 namespace thalweg::packet {
 
@@ -123,6 +124,8 @@ Result<std::vector<ProgramFigures>> program_figures() {
   TRY(add_figures("tc", elf, size, all));
   elf = socket_bpf__elf_bytes(&size);
   TRY(add_figures("socket", elf, size, all));
+  elf = xdp_bpf__elf_bytes(&size);
+  TRY(add_figures("xdp", elf, size, all));
   elf = gate_bpf__elf_bytes(&size);
   TRY(add_figures("gate", elf, size, all));
   return all;
