@@ -29,7 +29,7 @@ struct Change {
   Bytes value;  // empty for Delete
 };
 
-using Counters = std::array<counter, DROP_REASONS>;  // summed over CPUs
+using Counters = std::array<counter, COUNTER_ROWS>;  // summed over CPUs
 
 class Datapath {
  public:

@@ -19,6 +19,7 @@
 #include "dataplane/agent/saved_objects.h"
 #include "dataplane/agent/service_health.h"
 #include "dataplane/agent/status.h"
+#include "dataplane/agent/xdp_uplink.h"
 #include "dataplane/intent/nodes.h"
 #include "kube/relay.h"
 #include "kube/source.h"
@@ -119,6 +120,7 @@ struct Agent::Impl {
   Debounce save, host_changed, underlay_changed;
   HostMonitor monitor;
   PathMtus path_mtus;
+  XdpUplink xdp;
   OnceLog settle_log, node_log, attach_log, routes_log, health_log;
 
   Impl(asio::io_context& loop, AgentOptions given)
@@ -137,7 +139,8 @@ struct Agent::Impl {
         host_changed(loop, kHostQuietMs, kHostMaxMs, [this] { keep_host(); }),
         underlay_changed(loop, kUnderlayQuietMs, kUnderlayMaxMs, [this] { follow_underlay(); }),
         monitor(loop, [this](const nlmsghdr* message) { on_netlink(message); }),
-        path_mtus(loop, options.tunnel_port, [this] { underlay_changed.poke(); }) {}
+        path_mtus(loop, options.tunnel_port, [this] { underlay_changed.poke(); }),
+        xdp(options.xdp) {}
 
   Result<> open();
   Result<> open_source();
@@ -390,7 +393,8 @@ Result<> Agent::Impl::attach_all() {
   if (features.cgroup2) TRY(programs.attach_cgroup(options.cgroup));
   std::set<std::string> used = {kNetLink, uplink};
   for (const std::string& link : cni->links()) used.insert(link);
-  return programs.keep_only(used);
+  TRY(programs.keep_only(used));
+  return xdp.keep(programs, socket, uplink, config.uplink_ifindex);
 }
 
 // A kernel that does not take the programs will not take them later.
@@ -463,6 +467,7 @@ AgentView Agent::Impl::view() const {
           .source = source->status(),
           .flows = sweeper->stats(),
           .repairs = keeper.repairs,
+          .xdp = xdp.state(),
           .why_not_ready = why_not_ready(),
           .booted_from_saved = booted_from_saved,
           .complaints = std::move(complaints)};

@@ -8,6 +8,7 @@
 #include "base/loop.h"
 #include "dataplane/agent/agent.h"
 #include "dataplane/agent/node_ports.h"
+#include "dataplane/agent/xdp_uplink.h"
 
 namespace thalweg::dataplane {
 namespace {
@@ -19,6 +20,7 @@ struct Given {
   std::string mtu = "auto";
   std::string overlay = "vxlan";
   std::string return_mode = "snat";
+  std::string xdp = "auto";
   uint32_t verify_ms = 60'000;
   bool no_masquerade = false;
   bool cleanup = false;
@@ -54,6 +56,10 @@ void declare(Flags& flags, Given& given) {
       "--return-mode", given.return_mode,
       "how a LoadBalancer's or external address answers the outside when the backend is on another node: "
       "snat (by this node) or dsr (by the backend's node itself); the same on every node");
+  flags.add(
+      "--xdp", given.xdp,
+      "what the outside asks of backends on other nodes, sent on before the kernel makes an skb of it: auto "
+      "(native where that costs nothing else), native (a driver without it is an error) or off");
   flags.add("--mtu", given.mtu, "largest packet of a pod, bytes, or auto (the uplink's less 50)");
   flags.add("--no-masquerade", given.no_masquerade, "pods reach the world with their own addresses");
   flags.add("--verify-ms", given.verify_ms,
@@ -103,6 +109,7 @@ Result<AgentOptions> checked(Given given) {
   options.mtu = TRY(parse_mtu(given.mtu));
   options.overlay = TRY(parse_overlay(given.overlay));
   options.dsr = TRY(parse_return_mode(given.return_mode));
+  options.xdp = TRY(parse_xdp(given.xdp));
   options.masquerade = !given.no_masquerade;
   if (given.verify_ms < 100) return fail("--verify-ms {}: at least 100", given.verify_ms);
   options.verify_ms = given.verify_ms;

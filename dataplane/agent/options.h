@@ -10,6 +10,8 @@
 
 namespace thalweg::dataplane {
 
+enum class XdpMode { Auto, Native, Off };
+
 struct AgentOptions {
   std::string node_name;
   // One of the three, or none: the in-cluster service account.
@@ -30,6 +32,7 @@ struct AgentOptions {
   bool masquerade = true;
   Overlay overlay = Overlay::Vxlan;
   bool dsr = false;
+  XdpMode xdp = XdpMode::Auto;
 
   uint64_t pod_wait_ms = 10'000;   // how long CNI ADD waits for the Pod object and its rows
   uint64_t verify_ms = 60'000;     // between two comparisons of the real tables with the Intent

@@ -82,7 +82,7 @@ json::array programs_of(const AgentView& view) {
 
 json::array drops_of(const Counters& counters) {
   json::array drops;
-  for (size_t reason = DROP_NONE + 1; reason < counters.size(); ++reason)
+  for (size_t reason = DROP_NONE + 1; reason < DROP_REASONS; ++reason)
     if (counters[reason].packets > 0)
       drops.push_back({{"reason", kReasonNames[reason]},
                        {"text", kReasonTexts[reason]},
@@ -142,6 +142,7 @@ std::string status_json(const AgentView& view) {
       {"pods", pods_of(view)},
       {"tables", tables_of(view)},
       {"programs", programs_of(view)},
+      {"xdp", view.xdp},
       {"features", features_of(view.features)},
       {"changesApplied", stats.changes_applied},
       {"applyErrors", stats.apply_errors},
@@ -154,6 +155,8 @@ std::string status_json(const AgentView& view) {
   if (const auto counters = view.forwarding.datapath().counters()) {
     status["letThrough"] = {{"packets", (*counters)[DROP_NONE].packets},
                             {"bytes", (*counters)[DROP_NONE].bytes}};
+    status["byXdp"] = {{"packets", (*counters)[COUNTER_XDP].packets},
+                       {"bytes", (*counters)[COUNTER_XDP].bytes}};
     status["drops"] = drops_of(*counters);
   }
   return json::serialize(status) + "\n";
@@ -224,7 +227,11 @@ void collect_metrics(metrics::Registry& registry, const AgentView& view) {
       .raise_to((*counters)[DROP_NONE].packets);
   registry.counter("thalweg_let_through_bytes_total", "Bytes let through")
       .raise_to((*counters)[DROP_NONE].bytes);
-  for (size_t reason = DROP_NONE + 1; reason < counters->size(); ++reason)
+  registry.counter("thalweg_xdp_packets_total", "Of all packets, those the uplink's XDP program decided")
+      .raise_to((*counters)[COUNTER_XDP].packets);
+  registry.counter("thalweg_xdp_bytes_total", "Of all bytes, those the uplink's XDP program decided")
+      .raise_to((*counters)[COUNTER_XDP].bytes);
+  for (size_t reason = DROP_NONE + 1; reason < DROP_REASONS; ++reason)
     registry
         .counter("thalweg_drops_total", "Packets dropped, by reason",
                  {{"reason", std::string(kReasonNames[reason])}})

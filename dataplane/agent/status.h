@@ -25,6 +25,7 @@ struct AgentView {
   kube::SourceStatus source;
   SweepStats flows;
   Repairs repairs;
+  std::string xdp;            // at the uplink: "native", or "off" and why
   std::string why_not_ready;  // empty: everything is in place
   bool booted_from_saved = false;
   std::vector<std::string> complaints;

@@ -80,6 +80,8 @@ void print_status(const json::object& status) {
   each(status, "programs", [](const json::object& program) {
     fmt::print("{:<12}{} at {}\n", "program", text(program, "program"), text(program, "at"));
   });
+  if (const json::value* by_xdp = status.if_contains("byXdp"); by_xdp != nullptr && by_xdp->is_object())
+    fmt::print("{:<12}{}, {} packets\n", "xdp", text(status, "xdp"), text(by_xdp->as_object(), "packets"));
   each(status, "tables", [](const json::object& table) {
     fmt::print("{:<12}{:<12}{:>8} of {}\n", "table", text(table, "name"), text(table, "rows"),
                text(table, "limit"));

@@ -31,7 +31,7 @@ std::string hex(const Bytes& bytes) {
 
 json::object to_json(const Counters& counters) {
   json::object out;
-  for (size_t i = 1; i < counters.size(); ++i)
+  for (size_t i = 1; i < DROP_REASONS; ++i)
     if (counters[i].packets) out[kReasonNames[i]] = counters[i].packets;
   return out;
 }

@@ -218,6 +218,8 @@ Result<std::vector<Row>> EbpfDatapath::dump(table_id id) const {
   return all;
 }
 
+static_assert(kTables[TABLE_counters].entries == COUNTER_ROWS);
+
 Result<Counters> EbpfDatapath::counters() const {
   const int cpus = libbpf_num_possible_cpus();
   if (cpus < 1) return fail_errno(-cpus, "count the CPUs");

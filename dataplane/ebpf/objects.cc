@@ -7,6 +7,7 @@
 #include "bpf/gate.skel.h"
 #include "bpf/socket.skel.h"
 #include "bpf/tc.skel.h"
+#include "bpf/xdp.skel.h"
 
 namespace thalweg::dataplane {
 namespace {
@@ -28,10 +29,13 @@ uint64_t fnv1a(uint64_t hash, const ObjectFile& file) {
 ObjectFile object_file(std::string_view name) {
   if (name == "tc") return with_bytes("tc", tc_bpf__elf_bytes);
   if (name == "socket") return with_bytes("socket", socket_bpf__elf_bytes);
+  if (name == "xdp") return with_bytes("xdp", xdp_bpf__elf_bytes);
   return with_bytes("gate", gate_bpf__elf_bytes);
 }
 
-std::vector<ObjectFile> path_objects() { return {object_file("tc"), object_file("socket")}; }
+std::vector<ObjectFile> path_objects() {
+  return {object_file("tc"), object_file("socket"), object_file("xdp")};
+}
 
 std::string path_code_name() {
   uint64_t hash = 0xcbf29ce484222325;

@@ -14,7 +14,7 @@ struct ObjectFile {
   size_t size;
 };
 
-// "tc", "socket": the path. "gate": what stands before it while another layout takes over.
+// "tc", "socket", "xdp": the path. "gate": what stands before it while another layout takes over.
 ObjectFile object_file(std::string_view name);
 std::vector<ObjectFile> path_objects();
 // Changes with the code of path_objects().

@@ -3,6 +3,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fcntl.h>
+#include <linux/if_link.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -20,7 +21,9 @@ namespace fs = std::filesystem;
 
 constexpr uint32_t kLinkTypeTcx = 11;  // BPF_LINK_TYPE_TCX, absent from Debian 12's headers
 
-// Where each tc program belongs. Socket hooks say it themselves, by their section.
+constexpr const char* kXdpHook = "at_uplink";
+
+// Where each tc program belongs. The others say it themselves, by their section.
 int tc_attach_type(std::string_view program) { return program.starts_with("to_") ? kTcxEgress : kTcxIngress; }
 
 // Pins fd in place of what stands at path.
@@ -57,14 +60,14 @@ std::vector<fs::path> entries(const fs::path& folder) {
 }
 
 // Whether a pinned link still hangs where it should: its interface or cgroup may have gone and come again.
-bool hangs_on(int link, bool is_cgroup, uint64_t target) {
+bool hangs_on(int link, uint32_t link_type, uint64_t target) {
   bpf_link_info info{};
   uint32_t size = sizeof info;
-  if (bpf_obj_get_info_by_fd(link, &info, &size) != 0) return false;
-  if (is_cgroup) return info.type == BPF_LINK_TYPE_CGROUP && info.cgroup.cgroup_id == target;
+  if (bpf_obj_get_info_by_fd(link, &info, &size) != 0 || info.type != link_type) return false;
+  if (link_type == BPF_LINK_TYPE_CGROUP) return info.cgroup.cgroup_id == target;
   uint32_t ifindex = 0;  // first member of the union for tcx, as for xdp
   std::memcpy(&ifindex, &info.xdp, sizeof ifindex);
-  return info.type == kLinkTypeTcx && ifindex == target;
+  return ifindex == target;
 }
 
 uint64_t inode_of(int fd) {
@@ -137,19 +140,28 @@ Fd program_in(const std::string& set_folder, const std::string& name) {
 
 }  // namespace
 
+Programs::Program Programs::in_its_place(const bpf_program* program, Fd fd) {
+  const int section = bpf_program__expected_attach_type(program);
+  switch (bpf_program__type(program)) {
+    case BPF_PROG_TYPE_CGROUP_SOCK_ADDR: return {std::move(fd), section, BPF_LINK_TYPE_CGROUP};
+    case BPF_PROG_TYPE_XDP: return {std::move(fd), section, BPF_LINK_TYPE_XDP};
+    default: return {std::move(fd), tc_attach_type(bpf_program__name(program)), kLinkTypeTcx};
+  }
+}
+
+bool Programs::is_cgroup(const Program& program) { return program.link_type == BPF_LINK_TYPE_CGROUP; }
+
 Result<Programs::ByName> Programs::load_objects(const EbpfDatapath& tables, const TableSets* sets) {
   ByName programs;
   for (const ObjectFile& file : path_objects()) {
+    if (sets != nullptr && file.name == std::string_view("xdp")) continue;  // takes only what stands here
     const ObjectPtr object = TRY(open_object(file));
     TRY(use_tables(object.get(), tables));
     if (sets != nullptr) TRY(take_over(object.get(), sets->old_tables()));
     TRY(load_object(object.get(), file.name));
     bpf_program* each = nullptr;
     bpf_object__for_each_program(each, object.get()) {
-      const std::string name = bpf_program__name(each);
-      const bool is_cgroup = bpf_program__type(each) == BPF_PROG_TYPE_CGROUP_SOCK_ADDR;
-      const int type = is_cgroup ? bpf_program__expected_attach_type(each) : tc_attach_type(name);
-      programs.insert_or_assign(name, Program{same(bpf_program__fd(each)), type, is_cgroup});
+      programs.insert_or_assign(bpf_program__name(each), in_its_place(each, same(bpf_program__fd(each))));
     }
   }
   return programs;
@@ -166,9 +178,7 @@ Result<Programs::ByName> Programs::read_pinned(const std::string& folder, const 
       const std::string name = bpf_program__name(each);
       Fd fd(bpf_obj_get(fmt::format("{}/{}", folder, name).c_str()));
       if (!fd || !uses(fd.get(), ours)) return ByName();
-      const bool is_cgroup = bpf_program__type(each) == BPF_PROG_TYPE_CGROUP_SOCK_ADDR;
-      const int type = is_cgroup ? bpf_program__expected_attach_type(each) : tc_attach_type(name);
-      programs.insert_or_assign(name, Program{std::move(fd), type, is_cgroup});
+      programs.insert_or_assign(name, in_its_place(each, std::move(fd)));
     }
   }
   return programs;
@@ -232,6 +242,8 @@ Result<> Programs::raise_gate(const TableSets& sets, const EbpfDatapath& tables)
     const bpf_program* guard = bpf_object__find_program_by_name(object.get(), kGateHooks[i]);
     after->second.fd = same(bpf_program__fd(guard));
   }
+  const bpf_program* guard = bpf_object__find_program_by_name(object.get(), kXdpHook);
+  gate.programs.insert_or_assign(kXdpHook, in_its_place(guard, same(bpf_program__fd(guard))));
   gate_ = std::move(gate);
   return {};
 }
@@ -250,36 +262,51 @@ std::string Programs::link_path(std::string_view program, std::string_view where
 }
 
 // The pinned link gets this program if it still hangs on the target; else a new one takes its place.
-Result<> Programs::hook(const Program& program, int target, const std::string& path) {
+Result<> Programs::hook(const Program& program, int target, const std::string& path, uint32_t flags) {
   const Fd pinned(bpf_obj_get(path.c_str()));
-  const uint64_t expected = program.is_cgroup ? inode_of(target) : static_cast<uint64_t>(target);
-  if (pinned && hangs_on(pinned.get(), program.is_cgroup, expected)) {
+  const uint64_t expected = is_cgroup(program) ? inode_of(target) : static_cast<uint64_t>(target);
+  if (pinned && hangs_on(pinned.get(), program.link_type, expected)) {
     if (bpf_link_update(pinned.get(), program.fd.get(), nullptr) == 0) return {};
   }
   TRY(remove_link(path));
+  LIBBPF_OPTS(bpf_link_create_opts, options, .flags = flags);
   const Fd link(
-      bpf_link_create(program.fd.get(), target, static_cast<bpf_attach_type>(program.attach_type), nullptr));
+      bpf_link_create(program.fd.get(), target, static_cast<bpf_attach_type>(program.attach_type), &options));
   if (!link) return fail_errno(errno, "attach");
   ++links_made_;
   return pin(link.get(), path);
 }
 
 Result<> Programs::attach(const std::string& name, const std::string& interface, uint32_t ifindex) {
+  return attach(name, interface, ifindex, 0);
+}
+
+Result<> Programs::attach(const std::string& name, const std::string& interface, uint32_t ifindex,
+                          uint32_t flags) {
   const auto program = hooked().find(name);
   if (program == hooked().end()) return fail("attach {} to {}: no such program", name, interface);
   TRY(make_dirs(fmt::format("{}/links/{}", folder_, name), 0700));
-  return context(hook(program->second, ifindex, link_path(name, interface)), "{} at {}", name, interface);
+  return context(hook(program->second, ifindex, link_path(name, interface), flags), "{} at {}", name,
+                 interface);
+}
+
+Result<> Programs::attach_xdp(const std::string& interface, uint32_t ifindex) {
+  return attach(kXdpHook, interface, ifindex, XDP_FLAGS_DRV_MODE);
+}
+
+Result<> Programs::detach_xdp(const std::string& interface) {
+  return remove_link(link_path(kXdpHook, interface));
 }
 
 Result<> Programs::detach(const std::string& interface) {
   for (const auto& [name, program] : programs_)
-    if (!program.is_cgroup) TRY(remove_link(link_path(name, interface)));
+    if (!is_cgroup(program)) TRY(remove_link(link_path(name, interface)));
   return {};
 }
 
 Result<> Programs::keep_only(const std::set<std::string>& interfaces) {
   for (const auto& [name, program] : programs_) {
-    if (program.is_cgroup) continue;
+    if (is_cgroup(program)) continue;
     for (const fs::path& path : entries(fmt::format("{}/links/{}", folder_, name)))
       if (!interfaces.contains(unpin_name(path.filename()))) TRY(remove_link(path));
   }
@@ -303,7 +330,7 @@ std::vector<Hook> Programs::attached() const {
   std::vector<Hook> hooks;
   for (const auto& [name, program] : programs_)
     for (const fs::path& path : entries(fmt::format("{}/links/{}", folder_, name)))
-      hooks.push_back({name, program.is_cgroup ? cgroup_ : unpin_name(path.filename())});
+      hooks.push_back({name, is_cgroup(program) ? cgroup_ : unpin_name(path.filename())});
   return hooks;
 }
 

@@ -1,6 +1,6 @@
-// The path's programs in the kernel: loaded against the pinned tables, pinned, and hooked to interfaces (tcx)
-// and to a cgroup by pinned links. The kernel forwards on when the process goes; the next one opens the links
-// again and exchanges the program behind each at one stroke. Used by thalwegd.
+// The path's programs in the kernel: loaded against the pinned tables, pinned, and hooked to interfaces (tcx,
+// XDP) and to a cgroup by pinned links. The kernel forwards on when the process goes; the next one opens the
+// links again and exchanges the program behind each at one stroke. Used by thalwegd.
 #pragma once
 
 #include <map>
@@ -14,6 +14,8 @@
 #include "base/fd.h"
 #include "base/result.h"
 #include "dataplane/ebpf/sets.h"
+
+struct bpf_program;
 
 namespace thalweg::dataplane {
 
@@ -49,6 +51,9 @@ class Programs {
   // Hooks the program to the interface: opens the link pinned for both and gives it this program, or makes
   // one. Idempotent.
   Result<> attach(const std::string& program, const std::string& interface, uint32_t ifindex);
+  // The same for the XDP program, in the interface's driver. EOPNOTSUPP in code when that cannot.
+  Result<> attach_xdp(const std::string& interface, uint32_t ifindex);
+  Result<> detach_xdp(const std::string& interface);
   // Removes the interface's links. Absent is no error.
   Result<> detach(const std::string& interface);
   // Removes the links of every other interface, e.g. of pods that went while no agent ran.
@@ -66,19 +71,22 @@ class Programs {
   struct Program {
     Fd fd;
     int attach_type = 0;
-    bool is_cgroup = false;
+    uint32_t link_type = 0;
   };
   using ByName = std::map<std::string, Program>;
   struct Gate {
-    ByName programs;  // at tc the gate's, at the cgroup those that take over
+    ByName programs;  // at tc and XDP the gate's, at the cgroup those that take over
     Fd map;
     uint32_t open = 0;  // what the gate says when it lets packets through to the new side
   };
   const ByName& hooked() const { return gate_ ? gate_->programs : programs_; }
+  static Program in_its_place(const bpf_program* program, Fd fd);
+  static bool is_cgroup(const Program& program);
   static Result<ByName> read_pinned(const std::string& folder, const EbpfDatapath& tables);
   static Result<ByName> load_objects(const EbpfDatapath& tables, const TableSets* sets);
   std::string link_path(std::string_view program, std::string_view where) const;
-  Result<> hook(const Program& program, int target, const std::string& path);
+  Result<> attach(const std::string& program, const std::string& interface, uint32_t ifindex, uint32_t flags);
+  Result<> hook(const Program& program, int target, const std::string& path, uint32_t flags = 0);
 
   std::string folder_;  // bpf_dir
   std::string set_folder_;

@@ -67,7 +67,7 @@ TEST_F(ProgramsTest, EveryProgramLoads) {
   const auto programs = load();
   ASSERT_TRUE(programs) << programs.error().message;
   for (const char* name :
-       {"from_pod", "to_pod", "from_uplink", "to_uplink", "from_host", "connect4", "connect6"})
+       {"from_pod", "to_pod", "from_uplink", "to_uplink", "from_host", "at_uplink", "connect4", "connect6"})
     EXPECT_TRUE(programs->has(name)) << name;
 }
 
@@ -133,6 +133,38 @@ TEST_F(ProgramsTest, AnInterfaceMadeAnewGetsALinkAnew) {
   make_link("a.b0");
   ASSERT_TRUE(attach(*programs, "to_pod", "a.b0"));
   EXPECT_NE(pinned("to_pod").first, before.first);
+}
+
+TEST_F(ProgramsTest, TheXdpProgramIsHookedAdoptedAndTakenAway) {
+  auto first = load();
+  ASSERT_TRUE(first) << first.error().message;
+  const auto attach_xdp = [&](Programs& programs) {
+    return netns_->run([&] { return programs.attach_xdp("a.b0", ifindex_); });
+  };
+  ASSERT_TRUE(first->detach_xdp("a.b0")) << "absent is no error";
+  const auto attached = attach_xdp(*first);
+  ASSERT_TRUE(attached) << attached.error().message;
+  const auto before = pinned("at_uplink");
+  ASSERT_NE(before.first, 0u);
+
+  auto second = load();
+  ASSERT_TRUE(second) << second.error().message;
+  ASSERT_TRUE(attach_xdp(*second));
+  EXPECT_EQ(pinned("at_uplink"), before);
+  ASSERT_TRUE(second->keep_only({"a.b0"}));
+  EXPECT_EQ(pinned("at_uplink"), before);
+  ASSERT_TRUE(second->detach_xdp("a.b0"));
+  EXPECT_EQ(pinned("at_uplink").first, 0u);
+  ASSERT_TRUE(attach_xdp(*second)) << "the place is free again at once";
+}
+
+TEST_F(ProgramsTest, XdpWhereItIsNotToBeHad) {
+  auto programs = load();
+  ASSERT_TRUE(programs) << programs.error().message;
+  const auto on_loopback = netns_->run([&] { return programs->attach_xdp("lo", 1); });
+  ASSERT_FALSE(on_loopback);
+  EXPECT_EQ(on_loopback.error().code, EOPNOTSUPP) << on_loopback.error().message;
+  EXPECT_TRUE(programs->attached().empty());
 }
 
 TEST_F(ProgramsTest, WhatIsNotKeptIsDetachedAndCleaningLeavesNothing) {

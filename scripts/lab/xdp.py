@@ -1,0 +1,160 @@
+"""The uplink's XDP program in real namespaces: a client on the underlay asks a balancer's address of n1, whose backend is on n2,
+so that all of it comes in by n1's uplink and leaves by it again. The same answers with and without; with, XDP has carried
+nearly every packet, also while no agent runs. Run by CTest, once for each way back (return_modes.py)."""
+
+import argparse
+import hashlib
+import os
+import signal
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from cluster import NODES, OUTSIDE  # noqa: E402
+from demo import show_logs  # noqa: E402
+from host import LabError, cgroup2_root, ip, run, wait_for  # noqa: E402
+from repair import RepairCluster  # noqa: E402
+from return_modes import BALANCER, BALANCER6, DOWNLOAD, OUTSIDE6, UPLOAD, Checks as ReturnModes  # noqa: E402
+
+SEGMENT = 1500  # no packet is larger, so at least bytes / SEGMENT of them pass
+
+
+class XdpCluster(RepairCluster):
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.xdp = {"n1": "native", "n2": "off"}
+
+    def make_underlay(self):
+        super().make_underlay()
+        # A veth takes what its peer sends by XDP only where a program of its own waits: here, the one that lets all pass.
+        programs = f"{self.folder}/bpf/lan"
+        run("bpftool", "prog", "loadall", f"{self.binaries}/../bpf/bpf_skeleton/bpf/gate.bpf.o", programs)
+        self.lab.call(["bpftool", "net", "attach", "xdp", "pinned", f"{programs}/at_uplink", "dev", "p-n1"], ns="lan")
+        self.plain("out")
+
+    def plain(self, place):
+        """Finished packets, as they come off a wire: a veth by itself passes on what hardware would still finish."""
+        self.lab.call(["ethtool", "-K", "eth0", "tx", "off"], ns=place)
+
+    def add_pod(self, pod):
+        super().add_pod(pod)
+        self.plain(pod)
+
+    def start_agent(self, node):
+        common = self.agent_flags
+        self.agent_flags = common + ["--xdp", self.xdp[node]]
+        super().start_agent(node)
+        self.agent_flags = common
+
+    def again(self, node, xdp):
+        """Another run of the agent, which finds what the one before has pinned."""
+        self.lab.stop(self.agents[node])
+        self.xdp[node] = xdp
+        self.start_agent(node)
+        self.wait_agent(node)
+
+
+class Checks(ReturnModes):
+    def by_xdp(self):
+        """Packets, as the agent says."""
+        return self.c.status("n1")["byXdp"]["packets"]
+
+    def hook(self):
+        """What the kernel says is at the uplink: the mode and the program's number; empty: nothing."""
+        words = ip("link", "show", "eth0", ns=self.c.lab.name("n1")).stdout.split()
+        mode = next((word for word in words if word.startswith("xdp")), "")
+        return (mode, words[words.index("prog/xdp") + 2]) if mode else ()
+
+    def through(self, what, host, fewest_down, fewest_up, most=None):
+        """A download and an upload; how many packets of each XDP has sent on."""
+        before = self.by_xdp()
+        done = self.curl(host, f"/bytes/{DOWNLOAD}", "-o", "/dev/null", "-w", "%{size_download}")
+        self.say(f"{what}: {host}: a download, whole", done.stdout == str(DOWNLOAD), done.stdout)
+        down = self.by_xdp() - before
+        body = os.urandom(UPLOAD)
+        path = f"{self.c.folder}/upload"
+        with open(path, "wb") as file:
+            file.write(body)
+        done = self.curl(host, "/", "-H", "Expect:", "--data-binary", f"@{path}")
+        self.say(f"{what}: {host}: an upload, byte for byte", hashlib.sha256(body).hexdigest() in done.stdout, done.stdout)
+        up = self.by_xdp() - before - down
+        good = down == up == 0 if most == 0 else down >= fewest_down and up >= fewest_up
+        self.say(f"{what}: {host}: XDP sent on {down} packets of the one, {up} of the other", good)
+
+    # ---- the checks
+
+    def all(self):
+        self.ask_by("n1")
+        self.put(("web-2", "n2"))
+        # With DSR the answers do not pass n1: only acknowledgements do.
+        down = 20 if self.dsr else DOWNLOAD // SEGMENT
+        up = UPLOAD // SEGMENT
+        places = ((BALANCER, OUTSIDE, NODES["n1"][0]), (f"[{BALANCER6}]", OUTSIDE6, NODES["n1"][1]))
+        for host, client, node in places:
+            wait_for("the service", lambda: self.curl(host, timeout_s=2).returncode == 0)
+            seen = self.curl(host).stdout
+            self.say(f"{host}: the backend sees {'the client' if self.dsr else 'the node asked'}",
+                     seen.startswith("web-2 ") and seen.strip().endswith(f"from {client if self.dsr else node}"), seen)
+            self.through("native", host, down, up)
+        self.outlives_the_agent(down)
+        self.modes(places, down, up)
+        return self.good
+
+    def outlives_the_agent(self, down):
+        hook, before = self.hook(), self.by_xdp()
+        self.say("the program is at the uplink, in native mode", hook and hook[0] == "xdp", hook)
+        self.c.lab.stop(self.c.agents["n1"], how=signal.SIGKILL)
+        done = self.curl(BALANCER, f"/bytes/{DOWNLOAD}", "-o", "/dev/null", "-w", "%{size_download}")
+        self.say("no agent: a download, whole", done.stdout == str(DOWNLOAD), done.stdout)
+        self.c.start_agent("n1")
+        self.c.wait_agent("n1")
+        self.say("no agent: XDP sent on its packets", self.by_xdp() - before >= down, self.by_xdp() - before)
+        self.say("the next agent finds the program and leaves it", self.hook() == hook, f"{hook} {self.hook()}")
+
+    def modes(self, places, down, up):
+        get = self.c.lab.start("download", ["curl", "-sg", "-m", "30", "--limit-rate", "1M", "-o", "/dev/null",
+                                            f"http://{BALANCER}/bytes/{DOWNLOAD * 2}"], ns="out")
+        time.sleep(0.3)
+        for xdp, mode, said in (("off", "", "off"), ("auto", "", "off: what XDP sends by a veth"), ("native", "xdp", "native")):
+            self.c.again("n1", xdp)
+            status = self.c.status("n1")
+            hook = self.hook()
+            self.say(f"--xdp {xdp}: {said}", status["xdp"].startswith(said) and (hook[0] if hook else "") == mode,
+                     f"{status['xdp']} {hook}")
+            hooked = any(one["program"] == "at_uplink" for one in status["programs"])
+            self.say(f"--xdp {xdp}: {'a' if mode else 'no'} pinned link", hooked == bool(mode), status["programs"])
+            for host, _, _ in places:
+                self.through(f"--xdp {xdp}", host, down, up, most=None if mode else 0)
+        self.say("a download that began before all this comes to its end", get.wait(timeout=30) == 0, get.returncode)
+
+
+def main():
+    flags = argparse.ArgumentParser(prog="xdp", description=__doc__)
+    flags.add_argument("--bin", default=f"{os.path.dirname(os.path.abspath(__file__))}/../../build/bin")
+    flags.add_argument("--mode", default="snat", choices=("snat", "dsr"))
+    flags.add_argument("--overlay", default="vxlan", choices=("vxlan", "auto"))
+    flags.add_argument("--prefix", default="twtxdp")
+    options = flags.parse_args()
+    if os.geteuid() != 0 or not cgroup2_root():
+        print("SKIP: needs root and a cgroup2 mount")
+        return 77
+    cluster = XdpCluster(options.bin, options.prefix)
+    cluster.agent_flags = ["--return-mode", options.mode, "--overlay", options.overlay]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    try:
+        cluster.up()
+        good = Checks(cluster, options.mode).all()
+        if not good:
+            show_logs(cluster)
+        return 0 if good else 1
+    except LabError as error:
+        print(f"xdp: {error}", file=sys.stderr)
+        show_logs(cluster)
+        return 1
+    finally:
+        cluster.down()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
