@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <sys/file.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
@@ -20,6 +21,7 @@ namespace thalweg {
 namespace {
 
 constexpr const char* kFolder = "/run/netns";
+constexpr int kNetnsCookie = 71;  // SO_NETNS_COOKIE, absent from Debian 12's headers of the C library
 
 // std::thread throws when the kernel has no thread left.
 Result<> run_thread(const std::function<Result<>()>& f) {
@@ -50,6 +52,16 @@ Result<Netns> Netns::open_named(std::string_view name) {
 }
 
 Result<Netns> Netns::current() { return open("/proc/thread-self/ns/net"); }
+
+Result<uint64_t> Netns::current_cookie() {
+  const Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!socket) return fail_errno(errno, "open a socket");
+  uint64_t cookie = 0;
+  socklen_t size = sizeof cookie;
+  if (::getsockopt(socket.get(), SOL_SOCKET, kNetnsCookie, &cookie, &size) != 0)
+    return fail_errno(errno, "ask for the network namespace's cookie");
+  return cookie;
+}
 
 Result<> Netns::run_on_thread(const std::function<void()>& f) const {
   return run_thread([&]() -> Result<> {

@@ -21,6 +21,10 @@ class Netns {
   static Result<Netns> open_named(std::string_view name);
   static Result<Netns> current();
 
+  // Of the calling thread's namespace: the number BPF programs know it by (SO_NETNS_COOKIE, Linux 5.14).
+  // Never 0.
+  static Result<uint64_t> current_cookie();
+
   int fd() const { return fd_.get(); }
   uint64_t inode() const { return inode_; }  // equal for the same namespace
 

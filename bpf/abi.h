@@ -35,6 +35,7 @@ struct node {
   __u32 flags;      /* NODE_* */
   __u8 host_mac[6]; /* of the host's leg: what a packet handed to the host is addressed to */
   __u8 pad[2];
+  __u64 netns_cookie; /* of the host's network namespace; 0: not known */
 };
 #define NODE_MASQUERADE 1u /* pods reach the world with the node's address */
 
@@ -280,18 +281,20 @@ struct refusals {
   __u64 answers;
 };
 
-/* ---- sockets: what connect() and sendmsg() were told, so that getpeername() and recvmsg() tell it back --
- */
+/* ---- sockets: what an address means to one of them, for as long as the row lives --------------------------
+
+A backend chosen: the service address asked for, told back by getpeername() and recvmsg(). A service's address
+asked for by sendmsg() (unconnected UDP): the backend it has, until that serves no more. */
 
 struct socket_key {
   __u64 cookie;
-  struct addr address; /* the backend chosen */
+  struct addr address;
   __u16 port;
   __u8 pad[6];
 };
 
 struct socket_peer {
-  struct addr address; /* the service address asked for */
+  struct addr address;
   __u16 port;
   __u8 pad[6];
 };

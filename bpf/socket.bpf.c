@@ -1,116 +1,167 @@
-/* The socket entries: a host process or pod that connects to a service's address gets a backend before a
- * packet exists. Attached by dataplane/ebpf to a cgroup. What a socket was told is remembered by its cookie,
- * so that getpeername() and recvmsg() tell the service's address back. Shares its tables with tc.bpf.c. */
+/* The socket entries: a process that connects to a service's address gets a backend before a packet exists.
+ * Attached by dataplane/ebpf to a cgroup.
+ *
+ * Which backend, or why none, is stage 3's to say: it is asked as if by the first packet of the flow to come.
+ * What these hooks leave alone goes on as packets, and meets stage 3 there. That is all UDP of pods: only
+ * packets can move to another backend while the socket stays connected. A host's own UDP has to be here,
+ * since the path does not see what the host sends to its own and to balancers' addresses. */
 #include "bpf/port/bpf.h"
+
+#include "bpf/path/path.h"
 
 #include <asm-generic/errno.h>
 
 #define REFUSE 0
 #define GO_ON  1
 
-static __always_inline struct addr address_v6(const struct bpf_sock_addr* ctx) {
-  struct addr address = {.words = {ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3]}};
-  return address;
+enum call { CONNECT, SENDMSG };
+
+/* What a process said, and what it gets instead. IPv4 as v4-mapped, as also a dual-stack socket says it. */
+struct place {
+  struct addr address;
+  __u16 port; /* network order */
+};
+
+/* ---- who asks ----------------------------------------------------------------------------------------- */
+
+static __always_inline const struct node* this_node(void) {
+  const __u32 zero = 0;
+  return row_of_node(&zero);
 }
 
-static __always_inline struct addr address_v4(const struct bpf_sock_addr* ctx) {
-  struct addr address = {.words = {0, 0, bpf_htonl(0xffff), ctx->user_ip4}};
-  return address;
+static __always_inline _Bool is_of_host(struct bpf_sock_addr* ctx, const struct node* node) {
+  return node->netns_cookie && bpf_get_netns_cookie(ctx) == node->netns_cookie;
 }
 
-static __always_inline void set_v6(struct bpf_sock_addr* ctx, const struct addr* address, __u16 port) {
-  ctx->user_ip6[0] = address->words[0];
-  ctx->user_ip6[1] = address->words[1];
-  ctx->user_ip6[2] = address->words[2];
-  ctx->user_ip6[3] = address->words[3];
-  ctx->user_port = port;
+/* A pod's own address is not chosen yet when it connects. For session affinity its namespace stands for it:
+ * in the form of an address that no packet can have (multicast), and no source range holds but the one of
+ * everybody. */
+static __always_inline struct addr client_of(struct bpf_sock_addr* ctx, const struct node* node,
+                                             const struct addr* asked) {
+  if (is_of_host(ctx, node)) return is_v4(asked) ? node->v4 : node->v6;
+  struct addr pod = {.words = {0xffffffff, 0xffffffff}};
+  pod.halves[1] = bpf_get_netns_cookie(ctx);
+  return pod;
 }
 
-static __always_inline void set_v4(struct bpf_sock_addr* ctx, const struct addr* address, __u16 port) {
-  ctx->user_ip4 = address->words[3];
-  ctx->user_port = port;
+static __always_inline _Bool is_asked_here(struct bpf_sock_addr* ctx, const struct node* node) {
+  return ctx->protocol == PROTO_TCP || (ctx->protocol == PROTO_UDP && is_of_host(ctx, node));
 }
 
-static __always_inline void remember(struct bpf_sock_addr* ctx, const struct service_key* asked,
-                                     const struct backend* backend) {
-  struct socket_key key = {
-      .cookie = bpf_get_socket_cookie(ctx), .address = backend->address, .port = backend->port};
-  struct socket_peer peer = {.address = asked->address, .port = asked->port};
-  bpf_map_update_elem(&tw_sockets, &key, &peer, BPF_ANY);
-}
+/* ---- what sockets were told --------------------------------------------------------------------------- */
 
-/* The backend for what the process asked for; NULL: not a service, leave it alone. `refused`: a service
- * without one. */
-static __always_inline const struct backend* choose(struct bpf_sock_addr* ctx,
-                                                    const struct service_key* asked, _Bool* refused) {
-  const struct service* service = bpf_map_lookup_elem(&tw_services, asked);
-  if (!service) return 0;
-  *refused = 1;
-  if (!service->backends[INSIDE]) return 0;
-  struct backend_key slot = {.service = *asked, .slot = bpf_get_prandom_u32() % service->backends[INSIDE]};
-  const struct backend* backend = bpf_map_lookup_elem(&tw_backends, &slot);
-  if (!backend) return 0;
-  *refused = 0;
-  remember(ctx, asked, backend);
-  return backend;
-}
-
-static __always_inline int refuse(void) {
-  bpf_set_retval(-ECONNREFUSED);
-  return REFUSE;
-}
-
-static __always_inline struct service_key asked_for(struct bpf_sock_addr* ctx, const struct addr* address) {
-  struct service_key key = {
-      .address = *address, .port = (__u16)ctx->user_port, .protocol = (__u8)ctx->protocol};
+static __always_inline struct socket_key row_key(struct bpf_sock_addr* ctx, const struct addr* address,
+                                                 __u16 port) {
+  struct socket_key key = {.cookie = bpf_get_socket_cookie(ctx), .address = *address, .port = port};
   return key;
 }
 
-static __always_inline int to_backend_v4(struct bpf_sock_addr* ctx) {
-  const struct addr address = address_v4(ctx);
-  const struct service_key asked = asked_for(ctx, &address);
-  _Bool refused = 0;
-  const struct backend* backend = choose(ctx, &asked, &refused);
-  if (backend) set_v4(ctx, &backend->address, backend->port);
-  return refused ? refuse() : GO_ON;
+own_frame void remember(struct bpf_sock_addr* ctx, const struct pkt* p, enum call call) {
+  const struct socket_key backend = row_key(ctx, &p->to.destination, p->to.destination_port);
+  const struct socket_peer asked = {.address = p->now.destination, .port = p->now.destination_port};
+  insert(p, sockets, &backend, &asked);
+  if (call == CONNECT) return;
+  const struct socket_key service = row_key(ctx, &p->now.destination, p->now.destination_port);
+  const struct socket_peer chosen = {.address = p->to.destination, .port = p->to.destination_port};
+  insert(p, sockets, &service, &chosen);
 }
 
-static __always_inline int to_backend_v6(struct bpf_sock_addr* ctx) {
-  const struct addr address = address_v6(ctx); /* of a dual-stack socket: v4-mapped, the tables' own form */
-  const struct service_key asked = asked_for(ctx, &address);
-  _Bool refused = 0;
-  const struct backend* backend = choose(ctx, &asked, &refused);
-  if (backend) set_v6(ctx, &backend->address, backend->port);
-  return refused ? refuse() : GO_ON;
+/* An unconnected socket stays with its backend, as a flow does. */
+own_frame _Bool has_backend(struct bpf_sock_addr* ctx, struct pkt* p) {
+  const struct socket_key key = row_key(ctx, &p->now.destination, p->now.destination_port);
+  const struct socket_peer* chosen = lookup(p, sockets, &key);
+  if (!chosen) return 0;
+  p->to.destination = chosen->address;
+  p->to.destination_port = chosen->port;
+  return still_serves(p);
 }
 
-static __always_inline const struct socket_peer* told(struct bpf_sock_addr* ctx, const struct addr* address) {
-  struct socket_key key = {
-      .cookie = bpf_get_socket_cookie(ctx), .address = *address, .port = (__u16)ctx->user_port};
-  return lookup(0, sockets, &key);
+/* ---- connect() and sendmsg() -------------------------------------------------------------------------- */
+
+own_frame int refuse_call(struct bpf_sock_addr* ctx, struct pkt* p, const struct node* node, enum call call) {
+  /* UDP's connect() says nothing to anyone: getaddrinfo() does it to learn its own address. */
+  if (ctx->protocol == PROTO_UDP && call == CONNECT) return GO_ON;
+  /* Whether a pod may ask is decided by its address, which its packets have. */
+  if (p->reason == DROP_SOURCE_RANGE && !is_of_host(ctx, node)) return GO_ON;
+  count(p, p->reason, 0);
+  const _Bool is_told = p->reason == DROP_NO_BACKEND || p->reason == DROP_NO_SERVICE_PORT;
+  bpf_set_retval(is_told ? -ECONNREFUSED : -EHOSTUNREACH);
+  return REFUSE;
 }
 
-static __always_inline int as_told_v4(struct bpf_sock_addr* ctx) {
-  const struct addr address = address_v4(ctx);
-  const struct socket_peer* peer = told(ctx, &address);
-  if (peer) set_v4(ctx, &peer->address, peer->port);
+/* place: what was asked for, and then where it goes. */
+static __always_inline int to_backend(struct bpf_sock_addr* ctx, struct place* place, enum call call) {
+  const struct node* node = this_node();
+  if (!node || !is_asked_here(ctx, node)) return GO_ON;
+  struct pkt p = {.origin = FROM_HOST, .protocol = (__u8)ctx->protocol, .now_ns = bpf_ktime_get_coarse_ns()};
+  p.now.source = client_of(ctx, node, &place->address);
+  p.now.destination = place->address;
+  p.now.destination_port = place->port;
+  if (call == CONNECT || !has_backend(ctx, &p)) {
+    p.to = p.now;
+    if (service(&p) == DROP) return refuse_call(ctx, &p, node, call);
+    if (!p.nat) return GO_ON;
+    remember(ctx, &p, call);
+  }
+  place->address = p.to.destination;
+  place->port = p.to.destination_port;
   return GO_ON;
 }
 
-static __always_inline int as_told_v6(struct bpf_sock_addr* ctx) {
-  const struct addr address = address_v6(ctx);
-  const struct socket_peer* peer = told(ctx, &address);
-  if (peer) set_v6(ctx, &peer->address, peer->port);
+/* ---- getpeername() and recvmsg() ---------------------------------------------------------------------- */
+
+static __always_inline int as_told(struct bpf_sock_addr* ctx, struct place* place) {
+  const struct socket_key key = row_key(ctx, &place->address, place->port);
+  const struct socket_peer* peer = lookup(0, sockets, &key);
+  if (!peer) return GO_ON;
+  place->address = peer->address;
+  place->port = peer->port;
   return GO_ON;
 }
 
-SEC("cgroup/connect4") int connect4(struct bpf_sock_addr* ctx) { return to_backend_v4(ctx); }
-SEC("cgroup/connect6") int connect6(struct bpf_sock_addr* ctx) { return to_backend_v6(ctx); }
-SEC("cgroup/sendmsg4") int sendmsg4(struct bpf_sock_addr* ctx) { return to_backend_v4(ctx); }
-SEC("cgroup/sendmsg6") int sendmsg6(struct bpf_sock_addr* ctx) { return to_backend_v6(ctx); }
-SEC("cgroup/recvmsg4") int recvmsg4(struct bpf_sock_addr* ctx) { return as_told_v4(ctx); }
-SEC("cgroup/recvmsg6") int recvmsg6(struct bpf_sock_addr* ctx) { return as_told_v6(ctx); }
-SEC("cgroup/getpeername4") int getpeername4(struct bpf_sock_addr* ctx) { return as_told_v4(ctx); }
-SEC("cgroup/getpeername6") int getpeername6(struct bpf_sock_addr* ctx) { return as_told_v6(ctx); }
+/* ---- the two families --------------------------------------------------------------------------------- */
+
+static __always_inline struct place place_v4(const struct bpf_sock_addr* ctx) {
+  struct place place = {.address = from_v4(ctx->user_ip4), .port = (__u16)ctx->user_port};
+  return place;
+}
+
+static __always_inline struct place place_v6(const struct bpf_sock_addr* ctx) {
+  struct place place = {
+      .address = {.words = {ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3]}},
+      .port = (__u16)ctx->user_port};
+  return place;
+}
+
+static __always_inline void put_v4(struct bpf_sock_addr* ctx, const struct place* place) {
+  ctx->user_ip4 = place->address.words[3];
+  ctx->user_port = place->port;
+}
+
+static __always_inline void put_v6(struct bpf_sock_addr* ctx, const struct place* place) {
+  ctx->user_ip6[0] = place->address.words[0];
+  ctx->user_ip6[1] = place->address.words[1];
+  ctx->user_ip6[2] = place->address.words[2];
+  ctx->user_ip6[3] = place->address.words[3];
+  ctx->user_port = place->port;
+}
+
+#define HOOK(name, family, verdict_of)          \
+  SEC("cgroup/" #name #family)                  \
+  int name##family(struct bpf_sock_addr* ctx) { \
+    struct place place = place_v##family(ctx);  \
+    const int verdict = verdict_of;             \
+    put_v##family(ctx, &place);                 \
+    return verdict;                             \
+  }
+
+HOOK(connect, 4, to_backend(ctx, &place, CONNECT))
+HOOK(connect, 6, to_backend(ctx, &place, CONNECT))
+HOOK(sendmsg, 4, to_backend(ctx, &place, SENDMSG))
+HOOK(sendmsg, 6, to_backend(ctx, &place, SENDMSG))
+HOOK(recvmsg, 4, as_told(ctx, &place))
+HOOK(recvmsg, 6, as_told(ctx, &place))
+HOOK(getpeername, 4, as_told(ctx, &place))
+HOOK(getpeername, 6, as_told(ctx, &place))
 
 char LICENSE[] SEC("license") = "GPL";

@@ -19,6 +19,7 @@
 #include "dataplane/agent/saved_objects.h"
 #include "dataplane/agent/service_health.h"
 #include "dataplane/agent/status.h"
+#include "dataplane/agent/stuck_sockets.h"
 #include "dataplane/agent/xdp_uplink.h"
 #include "dataplane/intent/nodes.h"
 #include "kube/relay.h"
@@ -98,6 +99,7 @@ struct Agent::Impl {
   std::optional<Attachments> attachments;
   std::unique_ptr<CniServer> cni;
   std::optional<FlowSweeper> sweeper;
+  StuckSockets stuck_sockets;
   ServiceHealth service_health;
 
   kube::Cluster cluster;  // what the source (or the last run) said
@@ -121,7 +123,7 @@ struct Agent::Impl {
   HostMonitor monitor;
   PathMtus path_mtus;
   XdpUplink xdp;
-  OnceLog settle_log, node_log, attach_log, routes_log, health_log;
+  OnceLog settle_log, node_log, attach_log, routes_log, health_log, sockets_log;
 
   Impl(asio::io_context& loop, AgentOptions given)
       : io(loop),
@@ -156,6 +158,7 @@ struct Agent::Impl {
   void follow_underlay();
   void settle();
   void keep_service_health();
+  void close_stuck_sockets();
   void keep_attached();
   Result<> attach_all();
   void give_up(const Error& error);
@@ -299,6 +302,7 @@ Result<> Agent::Impl::set_up_node(const kube::Node& node) {
   config.uplink_ifindex = link.index;
   config.host_ifindex = leg.host.index;
   config.host_mac = leg.host.mac;
+  config.netns_cookie = TRY(Netns::current_cookie());
   config.node_port_addresses = TRY(find_node_port_addresses(socket, options.node_port_cidrs));
   forwarding->compiler().configure(config);
   return {};
@@ -355,7 +359,18 @@ void Agent::Impl::settle() {
   }
   keep_service_health();
   keep_attached();
+  close_stuck_sockets();
   cni->poke();
+}
+
+void Agent::Impl::close_stuck_sockets() {
+  if (!attached || !features.cgroup2) return;
+  const Reconciler& reconciler = forwarding->reconciler();
+  const auto done =
+      stuck_sockets.close_after(reconciler.stats().moves, forwarding->datapath(), reconciler.applied());
+  if (done) return sockets_log.clear();
+  sockets_log.warn("sockets of gone UDP backends", done.error().message);
+  retry_later();
 }
 
 // A port that is taken, or an address that is not there yet, is tried again.
@@ -466,6 +481,7 @@ AgentView Agent::Impl::view() const {
           .cluster = cluster,
           .source = source->status(),
           .flows = sweeper->stats(),
+          .sockets_closed = stuck_sockets.closed(),
           .repairs = keeper.repairs,
           .xdp = xdp.state(),
           .why_not_ready = why_not_ready(),

@@ -118,7 +118,9 @@ Result<uint64_t> Reconciler::take_in_drift() {
 Result<> Reconciler::make(const std::vector<Change>& changes) {
   bump_owed_ |= invalidates_flows(applied_, changes);
   auto applied = apply(changes);
+  const bool moves = moved_.owed();
   auto moved = moved_.raise(datapath_);
+  if (moves && moved) ++stats_.moves;
   auto bumped = bump();
   for (auto* one : {&applied, &moved})
     if (!*one) return std::move(*one);

@@ -15,6 +15,7 @@ struct ReconcilerStats {
   uint64_t changes_applied = 0;
   uint64_t apply_errors = 0;
   uint64_t generations = 0;                       // times the flows' generation was raised
+  uint64_t moves = 0;                             // times UDP backends were told of that serve no more
   std::array<uint64_t, TABLES> drift_repaired{};  // rows, by table
 };
 

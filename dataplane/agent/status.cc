@@ -221,6 +221,10 @@ void collect_metrics(metrics::Registry& registry, const AgentView& view) {
   registry.counter("thalweg_flows_swept_total", help, {{"why", "expired"}}).raise_to(view.flows.expired);
   registry.counter("thalweg_flows_swept_total", help, {{"why", "backend_gone"}})
       .raise_to(view.flows.backend_gone);
+  registry
+      .counter("thalweg_sockets_closed_total",
+               "UDP sockets of this node closed because the backend they were connected to serves no more")
+      .raise_to(view.sockets_closed);
   const auto counters = view.forwarding.datapath().counters();
   if (!counters) return;
   registry.counter("thalweg_let_through_packets_total", "Packets let through")

@@ -24,6 +24,7 @@ struct AgentView {
   const kube::Cluster& cluster;
   kube::SourceStatus source;
   SweepStats flows;
+  uint64_t sockets_closed = 0;
   Repairs repairs;
   std::string xdp;            // at the uplink: "native", or "off" and why
   std::string why_not_ready;  // empty: everything is in place

@@ -43,7 +43,8 @@ Result<std::string> why_not_xdp(nl::Socket& socket, const std::string& uplink, u
   const std::vector<nl::Link> links = TRY(nl::links(socket));
   const auto vlan = std::ranges::find_if(
       links, [&](const nl::Link& link) { return link.kind == "vlan" && link.peer == ifindex; });
-  if (vlan != links.end()) return fmt::format("it carries the VLAN {}, whose tags XDP may not see", vlan->name);
+  if (vlan != links.end())
+    return fmt::format("it carries the VLAN {}, whose tags XDP may not see", vlan->name);
   return "";
 }
 

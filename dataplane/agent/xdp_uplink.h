@@ -1,5 +1,5 @@
-// Whether the uplink gets the XDP program, by --xdp: it sends on what only passes through this node before the
-// kernel has made an skb of it (bpf/xdp.bpf.c). Without it tc does the same. Used by agent.cc.
+// Whether the uplink gets the XDP program, by --xdp: it sends on what only passes through this node before
+// the kernel has made an skb of it (bpf/xdp.bpf.c). Without it tc does the same. Used by agent.cc.
 #pragma once
 
 #include <cstdint>

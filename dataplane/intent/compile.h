@@ -39,6 +39,7 @@ struct Config {
   uint32_t uplink_ifindex = 0;
   uint32_t host_ifindex = 0;
   Mac host_mac{};
+  uint64_t netns_cookie = 0;  // of the host's network namespace; 0: no socket hooks
   uint16_t tunnel_port = 4789;
   uint16_t mtu = 1450;  // largest inner packet, bytes
   uint16_t uplink_mtu = 1500;

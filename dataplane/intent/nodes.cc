@@ -39,6 +39,7 @@ Claim node_row(const Config& config, const std::vector<Ip>& addresses) {
   value.vni = config.vni;
   value.flags = config.masquerade ? NODE_MASQUERADE : 0;
   std::ranges::copy(config.host_mac, value.host_mac);
+  value.netns_cookie = config.netns_cookie;
   return claim_row(TABLE_node, __u32{0}, value);
 }
 

@@ -1,5 +1,5 @@
-// A node for the XDP program: a network namespace whose uplink up0 has it, with the world's router and the nodes
-// 192.0.2.2 to .4 as known neighbours. Used by kernel_engine.cc and packet_bench.
+// A node for the XDP program: a network namespace whose uplink up0 has it, with the world's router and the
+// nodes 192.0.2.2 to .4 as known neighbours. Used by kernel_engine.cc and packet_bench.
 #pragma once
 
 #include <string>
@@ -35,7 +35,8 @@ class XdpNode {
   Fd link_;
 };
 
-// A frame that has come by the uplink, through the XDP program: what is left of it in `out`, the XDP_* returned.
+// A frame that has come by the uplink, through the XDP program: what is left of it in `out`, the XDP_*
+// returned.
 struct RanXdp {
   uint32_t verdict = 0;
   uint32_t ns = 0;
