@@ -32,22 +32,21 @@ CNI_VERSION = "1.1.0"
 
 
 class Cluster:
-    def __init__(self, binaries, prefix="twd", say=lambda text: None):
+    def __init__(self, binaries, prefix="twd", agent_flags=(), say=lambda text: None):
         self.lab = Lab(prefix, f"/run/thalweg-lab/{prefix}")
         self.binaries = binaries
         self.folder = self.lab.folder
         self.manifests = f"{self.folder}/manifests"
         self.say = say
         self.agents = {}
-        self.agent_flags = []
+        self.agent_flags = list(agent_flags)
         self.addresses = {}  # pod → its addresses, as CNI ADD answered
         self.add_ms = []     # how long each CNI ADD took
 
     # ---- up and down ---------------------------------------------------------------------------------------
 
     def up(self):
-        self.lab.sweep()
-        os.makedirs(self.folder)
+        self.lab.clear()
         self.copy_inputs()
         self.say("underlay")
         self.make_underlay()
@@ -139,6 +138,8 @@ class Cluster:
         # The agent's own cgroup stands outside the one it attaches its socket hooks to, as kubelet's services do.
         self.agents[node] = self.lab.start(f"thalwegd-{node}", command, ns=node)
 
+    # ---- what it says --------------------------------------------------------------------------------------
+
     def status(self, node):
         done = self.thalweg(node, "status", "--json")
         try:
@@ -152,6 +153,21 @@ class Cluster:
                 raise LabError(f"thalwegd of {node} ended: see {self.folder}/log/thalwegd-{node}")
             return (self.status(node) or {}).get("synced")
         wait_for(f"thalwegd of {node} to be in sync", ready)
+
+    def get(self, node, path):
+        return self.lab.call(["curl", "-sS", "--unix-socket", f"{self.run_dir(node)}/agent.sock", f"http://agent/{path}"]).stdout
+
+    def metric(self, node, name):
+        """name: with its labels, as it is printed."""
+        return next((float(line.split()[-1]) for line in self.get(node, "metrics").splitlines() if line.startswith(f"{name} ")), 0)
+
+    def table(self, node, name):
+        """The rows, keys and values as hex."""
+        return json.loads(self.get(node, "v1/tables"))["tables"][name]
+
+    def drops(self, node):
+        """Packets dropped since the node's tables were made, by reason."""
+        return {one["reason"]: one["packets"] for one in (self.status(node) or {}).get("drops", [])}
 
     def thalweg(self, node, *arguments):
         return self.lab.call([f"{self.binaries}/thalweg", "--socket", f"{self.run_dir(node)}/agent.sock", *arguments])
@@ -186,11 +202,9 @@ class Cluster:
 
     def report_status(self, pod):
         """What the kubelet tells the API server after ADD: here, the pod's manifest with its addresses."""
-        path = f"{self.manifests}/pods/{pod}.yaml"
-        with open(path) as file:
-            text = file.read()
         addresses = ", ".join(f'{{ip: "{address}"}}' for address in self.addresses[pod])
-        write(path, f"{text}status:\n  phase: Running\n  podIP: \"{self.addresses[pod][0]}\"\n  podIPs: [{addresses}]\n")
+        self.edit(f"pods/{pod}.yaml", lambda text: f"{text}status:\n  phase: Running\n  podIP: \"{self.addresses[pod][0]}\"\n"
+                                                   f"  podIPs: [{addresses}]\n")
 
     def v4(self, pod):
         return next(address for address in self.addresses[pod] if ":" not in address)
@@ -240,6 +254,18 @@ class Cluster:
                 ns=node).stdout.startswith("10."))
         wait_for("thalweg-ingress", lambda: self.curl("n1", f"http://{INGRESS}/").returncode == 0)
 
+    # ---- the objects -----------------------------------------------------------------------------------------------
+
+    def put(self, name, *objects):
+        """Writes the objects, and no others, as the manifest NAME."""
+        write(f"{self.manifests}/{name}", "\n---\n".join(json.dumps(one) for one in objects))
+
+    def edit(self, name, change):
+        """A manifest's text becomes change(text)."""
+        with open(f"{self.manifests}/{name}") as file:
+            text = file.read()
+        write(f"{self.manifests}/{name}", change(text))
+
     # ---- clients ------------------------------------------------------------------------------------------------
 
     def call(self, place, command, **options):
@@ -253,6 +279,16 @@ class Cluster:
 
     def curl(self, place, url, *arguments, **options):
         return self.call(place, ["curl", "-sS", "-g", "--max-time", "3", *arguments, url], **options)
+
+
+class BareCluster(Cluster):
+    """The nodes and their pods; no DNS, no ingress, no edge."""
+
+    def start_servers(self):
+        pass
+
+    def wait_servers(self):
+        pass
 
 
 def write(path, text, mode=0o644):

@@ -1,6 +1,6 @@
 """Network namespaces, processes and folders of a lab, all under one prefix so that one sweep removes every trace.
 
-Used by cluster.py and kernel_vxlan.py; knows nothing of Kubernetes."""
+Used by cluster.py, kernel_vxlan.py and services.py; knows nothing of Kubernetes."""
 
 import ctypes
 import os
@@ -113,6 +113,11 @@ class Lab:
                 process.wait()
         if process in self.processes:
             self.processes.remove(process)
+
+    def clear(self):
+        """Begins from nothing, whatever an earlier run left."""
+        self.sweep()
+        os.makedirs(self.folder)
 
     def sweep(self):
         """Removes every trace of this lab, also one left by a run that was killed."""

@@ -6,52 +6,20 @@ routes.
   host_backend.py --serve NAME PORT           what stands on each node: says its name, who asked, and as many bytes as asked
   host_backend.py --ask tcp|udp HOST PORT BYTES SOURCE_PORT    one question, as a client"""
 
-import argparse
-import os
 import signal
 import socket
 import sys
 import threading
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-
-from cluster import NODES, OUTSIDE, Cluster, write  # noqa: E402
-from demo import paint, show_logs  # noqa: E402
-from host import LabError, cgroup2_root, ip, wait_for  # noqa: E402
+from cluster import NODES, OUTSIDE, Cluster
+from host import ip, wait_for
+from objects import BOTH, host_pod, service
+from trial import Checks, flags, run
 
 PORT, SHUT = 7080, 7099
 HERE, THERE, LOCAL, CLOSED = 30081, 30082, 30083, 30084  # node ports
 BALANCERS = {HERE: ("203.0.113.91", "2001:db8:ffff::91"), THERE: ("203.0.113.92", "2001:db8:ffff::92")}
 OUTSIDE6 = "2001:db8::100"
-
-SERVICE = """apiVersion: v1
-kind: Service
-metadata: {{name: {name}, namespace: demo}}
-spec:
-  type: LoadBalancer
-  selector: {{{selector}}}
-  clusterIP: {cluster_ip}
-  clusterIPs: [{cluster_ip}, "{cluster_ip6}"]
-  ipFamilies: [IPv4, IPv6]
-  ipFamilyPolicy: PreferDualStack
-  externalTrafficPolicy: {policy}
-  ports:
-    - {{name: tcp, protocol: TCP, port: 80, targetPort: {target}, nodePort: {node_port}}}
-    - {{name: udp, protocol: UDP, port: 80, targetPort: {target}, nodePort: {node_port}}}
-{status}"""
-
-POD = """apiVersion: v1
-kind: Pod
-metadata: {{name: host-{node}, namespace: demo, labels: {{app: on-host, node: {node}}}}}
-spec:
-  nodeName: {node}
-  hostNetwork: true
-  containers: [{{name: main, image: none}}]
-status:
-  phase: Running
-  podIP: "{v4}"
-  podIPs: [{{ip: "{v4}"}}, {{ip: "{v6}"}}]
-"""
 
 
 # ---- the program on the nodes, and its client
@@ -113,16 +81,15 @@ class HostCluster(Cluster):
 
     def copy_inputs(self):
         super().copy_inputs()
-        services = (("here", "app: on-host, node: n1", HERE, "Cluster", PORT), ("there", "app: on-host, node: n2", THERE, "Cluster", PORT),
-                    ("local", "app: on-host", LOCAL, "Local", PORT), ("shut", "app: on-host, node: n1", CLOSED, "Cluster", SHUT))
+        on_host, on_n1, on_n2 = {"app": "on-host"}, {"app": "on-host", "node": "n1"}, {"app": "on-host", "node": "n2"}
+        services = (("here", on_n1, HERE, "Cluster", PORT), ("there", on_n2, THERE, "Cluster", PORT),
+                    ("local", on_host, LOCAL, "Local", PORT), ("shut", on_n1, CLOSED, "Cluster", SHUT))
         for number, (name, selector, node_port, policy, target) in enumerate(services, 0xb0):
-            ingress = ", ".join(f'{{ip: "{balancer}"}}' for balancer in BALANCERS.get(node_port, ()))
-            status = f"status: {{loadBalancer: {{ingress: [{ingress}]}}}}\n" if ingress else ""
-            write(f"{self.manifests}/host-{name}.yaml", SERVICE.format(
-                name=f"host-{name}", selector=selector, cluster_ip=f"10.96.0.{number}", cluster_ip6=f"fd00:10:96::{number:x}",
-                policy=policy, target=target, node_port=node_port, status=status))
-        for node, (v4, v6) in NODES.items():
-            write(f"{self.manifests}/pods/host-{node}.yaml", POD.format(node=node, v4=v4, v6=v6))
+            self.put(f"host-{name}.yaml", service(
+                f"host-{name}", (f"10.96.0.{number}", f"fd00:10:96::{number:x}"), 80, target, BOTH, BALANCERS.get(node_port, ()),
+                node_port, type="LoadBalancer", selector=selector, externalTrafficPolicy=policy))
+        for node, addresses in NODES.items():
+            self.put(f"pods/host-{node}.yaml", host_pod(f"host-{node}", node, addresses, {"app": "on-host", "node": node}))
 
     def start_servers(self):
         for node in NODES:
@@ -143,15 +110,14 @@ class HostCluster(Cluster):
         return done.stdout.strip() or done.stderr.strip()
 
 
-class Checks:
+class HostBackend(Checks):
     def __init__(self, cluster, return_mode):
-        self.c, self.return_mode, self.good = cluster, return_mode, True
+        super().__init__(cluster)
+        self.return_mode = return_mode
 
     def row(self, what, expected, seen):
         words = expected.split()
-        good = seen.split()[: len(words)] == words
-        self.good = self.good and good
-        print(f"  {paint(good)}  {what}{'' if good else f': expected {expected}, saw {seen}'}", flush=True)
+        self.say(what, seen.split()[: len(words)] == words, f"expected {expected}, saw {seen}")
 
     def both(self, what, place, host, port, expected, **options):
         """expected: the name of who answers, and whom it takes for the client."""
@@ -233,37 +199,19 @@ class Checks:
 
 
 def main():
-    flags = argparse.ArgumentParser(prog="host_backend", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    flags.add_argument("--bin", default=f"{os.path.dirname(os.path.abspath(__file__))}/../../build/bin")
-    flags.add_argument("--overlay", default="vxlan", choices=("vxlan", "auto"))
-    flags.add_argument("--return-mode", default="snat", choices=("snat", "dsr"))
-    flags.add_argument("--prefix", default="twthb")
-    flags.add_argument("--serve", nargs=2)
-    flags.add_argument("--ask", nargs=5)
-    options = flags.parse_args()
+    parser = flags("host_backend", __doc__, "twthb")
+    parser.add_argument("--overlay", default="vxlan", choices=("vxlan", "auto"))
+    parser.add_argument("--return-mode", default="snat", choices=("snat", "dsr"))
+    parser.add_argument("--serve", nargs=2)
+    parser.add_argument("--ask", nargs=5)
+    options = parser.parse_args()
     if options.serve:
         return serve(options.serve[0], int(options.serve[1]))
     if options.ask:
         protocol, host, *numbers = options.ask
         return ask(protocol, host, *(int(number) for number in numbers))
-    if os.geteuid() != 0 or not cgroup2_root():
-        print("SKIP: needs root and a cgroup2 mount")
-        return 77
-    cluster = HostCluster(os.path.realpath(options.bin), options.prefix)
-    cluster.agent_flags = ["--overlay", options.overlay, "--return-mode", options.return_mode]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    try:
-        cluster.up()
-        good = Checks(cluster, options.return_mode).all()
-        if not good:
-            show_logs(cluster)
-        return 0 if good else 1
-    except LabError as error:
-        print(f"host_backend: {error}", file=sys.stderr)
-        show_logs(cluster)
-        return 1
-    finally:
-        cluster.down()
+    cluster = HostCluster(options.bin, options.prefix, ("--overlay", options.overlay, "--return-mode", options.return_mode))
+    return run("host_backend", options, cluster, lambda cluster: HostBackend(cluster, options.return_mode).all())
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ class KernelVxlan:
         self.lab = Lab(prefix, f"/run/thalweg-lab/{prefix}")
 
     def up(self, mtu=1450):
-        self.lab.sweep()
+        self.lab.clear()
         lan = self.lab.add_namespace("lan")
         ip("link", "add", "br0", "type", "bridge", ns=lan)
         ip("link", "set", "br0", "up", ns=lan)

@@ -2,7 +2,6 @@
 that come, move and go, an underlay that carries less than it did: routes and MTUs must follow at once. Run by CTest for the
 tunnel and for direct routes."""
 
-import argparse
 import json
 import os
 import re
@@ -10,41 +9,16 @@ import signal
 import sys
 import time
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-
-from cluster import NODES, OUTSIDE, Cluster, write  # noqa: E402
-from demo import paint, show_logs  # noqa: E402
-from host import LabError, cgroup2_root, ip, wait_for  # noqa: E402
-
-SOON_S = 3  # far below --verify-ms: what is put right by then, the monitor has seen
+from cluster import NODES, OUTSIDE, BareCluster
+from host import ip
+from objects import node as node_object
+from trial import Checks, flags, run
 
 
-class RepairCluster(Cluster):
-    """The demo's nodes and pods, no servers around them."""
-
-    def start_servers(self):
-        pass
-
-    def wait_servers(self):
-        pass
-
-
-class Checks:
+class Repair(Checks):
     def __init__(self, cluster, overlay):
-        self.c, self.overlay, self.good = cluster, overlay, True
-        self.n1 = cluster.lab.name("n1")
-
-    def say(self, what, good, seen=""):
-        self.good = self.good and bool(good)
-        print(f"  {paint(bool(good))}  {what}{'' if good else ': ' + ' '.join(str(seen).split())}", flush=True)
-
-    def soon(self, what, true, seen=lambda: "", within_s=SOON_S):
-        try:
-            begun = time.monotonic()
-            wait_for(what, true, timeout_s=within_s)
-            self.say(f"{what} ({(time.monotonic() - begun) * 1000:.0f} ms)", True)
-        except LabError:
-            self.say(what, False, seen())
+        super().__init__(cluster)
+        self.overlay, self.n1 = overlay, cluster.lab.name("n1")
 
     # ---- what is looked at
 
@@ -69,11 +43,7 @@ class Checks:
         return sorted(" ".join(line.replace("linkdown", "").split()) for line in lines)
 
     def repaired(self, what, node="n1"):
-        metrics = self.c.lab.call(["curl", "-sS", "--unix-socket", f"{self.c.run_dir(node)}/agent.sock", "http://agent/metrics"])
-        for line in metrics.stdout.splitlines():
-            if line.startswith(f'thalweg_host_repaired_total{{what="{what}"}}'):
-                return float(line.split()[-1])
-        return 0
+        return self.c.metric(node, f'thalweg_host_repaired_total{{what="{what}"}}')
 
     def pod_link(self, pod):
         return next(one["link"] for one in self.c.status("n1")["pods"] if one["pod"] == f"demo/{pod}")
@@ -226,26 +196,19 @@ class Checks:
         moved, n2 = "192.0.2.22", self.c.lab.name("n2")
         flow = self.c.lab.start("flow", ["ping", "-n", "-i", "0.1", "-c", "60", self.c.v4("web-2")], ns="client-1", piped=True)
         time.sleep(1)
-        path = f"{self.c.manifests}/00-nodes.yaml"
         self.c.lab.call(["sysctl", "-qw", "net.ipv4.conf.eth0.promote_secondaries=1"], ns="n2")
         ip("addr", "add", f"{moved}/24", "dev", "eth0", ns=n2)
         ip("addr", "del", f"{NODES['n2'][0]}/24", "dev", "eth0", ns=n2)
-        with open(path) as file:
-            text = file.read()
-        write(path, text.replace(NODES["n2"][0], moved))
-        old = bytes(int(part) for part in NODES["n2"][0].split(".")).hex()
-        self.soon("n2 has another address: nothing of the old one is left on n1", lambda: old not in self.rows(), self.rows)
+        self.c.edit("00-nodes.yaml", lambda text: text.replace(NODES["n2"][0], moved))
+        self.soon("n2 has another address: nothing of the old one is left on n1", lambda: not self.has_row(NODES["n2"][0]), self.rows)
         self.soon("… every pod is reached", self.reaches_all, within_s=10)
         said = flow.communicate(timeout=15)[0]
         answered = int(re.search(r"(\d+) received", said).group(1))
         self.say(f"… a flow between pods goes on: {answered} of 60 answered", answered >= 50, said[-300:])
 
     def nodes_change(self):
-        path = f"{self.c.manifests}/node-n3.yaml"
-
         def put(address, cidr):
-            write(path, f"apiVersion: v1\nkind: Node\nmetadata: {{name: n3}}\nspec: {{podCIDR: {cidr}, podCIDRs: [{cidr}]}}\n"
-                        f"status: {{addresses: [{{type: InternalIP, address: {address}}}]}}\n")
+            self.c.put("node-n3.yaml", node_object("n3", [address], cidr))
 
         def leads(cidr):
             lines = [line for line in self.state() if line.startswith(cidr)]
@@ -253,25 +216,23 @@ class Checks:
 
         def seen(cidr, address):
             via = f"via {address} dev eth0" if self.overlay == "auto" else "dev thalweg_host"
-            hex_address = bytes(int(part) for part in address.split(".")).hex()
-            return via in leads(cidr) and hex_address in self.rows()
+            return via in leads(cidr) and self.has_row(address)
 
         put("192.0.2.13", "10.244.3.0/24")
         self.soon("a node comes", lambda: seen("10.244.3.0/24", "192.0.2.13"), self.state)
         put("192.0.2.14", "10.244.3.0/24")
-        self.soon("… changes its address", lambda: seen("10.244.3.0/24", "192.0.2.14") and "c000020d" not in self.rows(), self.state)
+        self.soon("… changes its address", lambda: seen("10.244.3.0/24", "192.0.2.14") and not self.has_row("192.0.2.13"),
+                  self.state)
         put("192.0.2.14", "10.244.4.0/24")
         self.soon("… changes its podCIDR", lambda: seen("10.244.4.0/24", "192.0.2.14") and not leads("10.244.3.0/24"), self.state)
-        os.unlink(path)
-        self.soon("… goes: no route, no row of it is left", lambda: not leads("10.244.4.0/24") and "c000020e" not in self.rows(),
+        os.unlink(f"{self.c.manifests}/node-n3.yaml")
+        self.soon("… goes: no route, no row of it is left", lambda: not leads("10.244.4.0/24") and not self.has_row("192.0.2.14"),
                   self.state)
 
     def only_ipv6(self):
         """Nodes whose InternalIPs are IPv6 alone: the tunnel's header is IPv6, too."""
-        path = f"{self.c.manifests}/00-nodes.yaml"
-        with open(path) as file:
-            text = file.read()
-        write(path, "".join(line for line in text.splitlines(True) if not re.search(r"InternalIP, address: [0-9.]+}", line)))
+        without_ipv4 = re.compile(r".*InternalIP, address: [0-9.]+}.*\n")
+        self.c.edit("00-nodes.yaml", lambda text: without_ipv4.sub("", text))
         self.soon("nodes without IPv4: n1 sends by tunnel to 2001:db8::12",
                   lambda: "2001:db8::12" in self.c.thalweg("n1", "why", "demo/client-1", "demo/web-2", "8080/tcp").stdout,
                   lambda: self.c.thalweg("n1", "why", "demo/client-1", "demo/web-2", "8080/tcp").stdout)
@@ -296,38 +257,21 @@ class Checks:
 
     def mtus_of_routes(self):
         """The last member of struct route."""
-        return {int.from_bytes(bytes.fromhex(value)[-2:], "little") for _, value in json.loads(self.rows())}
+        return {int.from_bytes(bytes.fromhex(value)[-2:], "little") for _, value in self.c.table("n1", "routes")}
 
     def rows(self):
-        """The table of routes, as hex."""
-        tables = self.c.lab.call(["curl", "-sS", "--unix-socket", f"{self.c.run_dir('n1')}/agent.sock", "http://agent/v1/tables"])
-        return json.dumps(json.loads(tables.stdout)["tables"]["routes"])
+        return json.dumps(self.c.table("n1", "routes"))
+
+    def has_row(self, address):
+        return bytes(int(part) for part in address.split(".")).hex() in self.rows()
 
 
 def main():
-    flags = argparse.ArgumentParser(prog="repair", description=__doc__)
-    flags.add_argument("--bin", default=f"{os.path.dirname(os.path.abspath(__file__))}/../../build/bin")
-    flags.add_argument("--overlay", default="vxlan", choices=("vxlan", "auto"))
-    flags.add_argument("--prefix", default="twtrep")
-    options = flags.parse_args()
-    if os.geteuid() != 0 or not cgroup2_root():
-        print("SKIP: needs root and a cgroup2 mount")
-        return 77
-    cluster = RepairCluster(options.bin, options.prefix)
-    cluster.agent_flags = ["--overlay", options.overlay]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    try:
-        cluster.up()
-        good = Checks(cluster, options.overlay).all()
-        if not good:
-            show_logs(cluster)
-        return 0 if good else 1
-    except LabError as error:
-        print(f"repair: {error}", file=sys.stderr)
-        show_logs(cluster)
-        return 1
-    finally:
-        cluster.down()
+    parser = flags("repair", __doc__, "twtrep")
+    parser.add_argument("--overlay", default="vxlan", choices=("vxlan", "auto"))
+    options = parser.parse_args()
+    cluster = BareCluster(options.bin, options.prefix, ("--overlay", options.overlay))
+    return run("repair", options, cluster, lambda cluster: Repair(cluster, options.overlay).all())
 
 
 if __name__ == "__main__":

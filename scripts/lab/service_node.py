@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import socket
-import subprocess
 import time
 
 from cluster import CNI_VERSION, run_plugin

@@ -3,7 +3,6 @@
 The objects come from an API server on this machine (tests/bench/cluster_server) by the real protocol, and the tables
 are the kernel's. No Pod objects stand behind the endpoints: a pod of another node adds nothing to a service's rows."""
 
-import os
 import statistics
 import time
 
@@ -25,8 +24,7 @@ def row(metric, unit, ours, peer="the goal", theirs=None):
 
 def fresh_lab(prefix):
     lab = Lab(prefix, f"/run/thalweg-lab/{prefix}")
-    lab.sweep()
-    os.makedirs(lab.folder)
+    lab.clear()
     return lab
 
 

@@ -5,22 +5,17 @@ sockets whose backend goes. Run by CTest.
   socket_hooks.py --serve NAME    what stands in each pod: says its name over TCP and UDP
   socket_hooks.py --client        takes one call a line (JSON) and answers each: a process with sockets of its own"""
 
-import argparse
 import errno
 import json
-import os
-import signal
 import socket
 import sys
 import threading
 import time
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-
-from cluster import NODES, PODS, write  # noqa: E402
-from demo import paint, show_logs  # noqa: E402
-from host import LabError, cgroup2_root, wait_for  # noqa: E402
-from repair import RepairCluster  # noqa: E402
+from cluster import NODES, PODS, BareCluster
+from host import LabError, wait_for
+from objects import BOTH, service, slices
+from trial import Checks, flags, run
 
 PORT = 5001  # where the pods serve; services are at 80
 BACKENDS = ("web-1", "web-2")
@@ -110,22 +105,6 @@ class Client:
 # ---- the lab
 
 
-def service(name, addresses, spec, statuses=()):
-    ports = [{"name": protocol.lower(), "protocol": protocol, "port": 80, "targetPort": PORT} for protocol in ("TCP", "UDP")]
-    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "demo"},
-            "spec": {"clusterIP": addresses[0], "clusterIPs": list(addresses), "ipFamilies": ["IPv4", "IPv6"],
-                     "ipFamilyPolicy": "PreferDualStack", "ports": ports, **spec},
-            "status": {"loadBalancer": {"ingress": [{"ip": one} for one in statuses]}}}
-
-
-def slices(name, cluster, pods):
-    for family, address in (("IPv4", cluster.v4), ("IPv6", cluster.v6)):
-        yield {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": family,
-               "metadata": {"name": f"{name}-{family.lower()}", "namespace": "demo", "labels": {"kubernetes.io/service-name": name}},
-               "ports": [{"name": protocol.lower(), "protocol": protocol, "port": PORT} for protocol in ("TCP", "UDP")],
-               "endpoints": [{"addresses": [address(pod)], "conditions": {"ready": True}, "nodeName": PODS[pod]} for pod in pods]}
-
-
 class Process:
     """A client that runs in a pod or on a node."""
 
@@ -148,14 +127,9 @@ class Process:
         return answer.get("error", answer.get("value"))
 
 
-class Checks:
-    def __init__(self, cluster):
-        self.c, self.good = cluster, True
-
+class SocketHooks(Checks):
     def row(self, what, expected, seen):
-        good = expected(seen) if callable(expected) else seen == expected
-        self.good = self.good and good
-        print(f"  {paint(good)}  {what}{'' if good else f': saw {seen}'}", flush=True)
+        self.say(what, expected(seen) if callable(expected) else seen == expected, f"saw {seen}")
 
     def all(self):
         self.put_all()
@@ -184,8 +158,8 @@ class Checks:
         self.put("moving", {}, BACKENDS)
 
     def put(self, name, spec, pods, statuses=()):
-        objects = [service(name, SERVICES[name], spec, statuses), *slices(name, self.c, pods)]
-        write(f"{self.c.manifests}/hooks-{name}.yaml", "\n---\n".join(json.dumps(one) for one in objects))
+        self.c.put(f"hooks-{name}.yaml", service(name, SERVICES[name], 80, PORT, BOTH, statuses, **spec),
+                   *slices(name, self.c, pods, PORT, BOTH))
 
     # ---- questions
 
@@ -314,44 +288,25 @@ class Checks:
         raise LabError(f"64 sockets, and none has {backend}")
 
     def closed(self, node):
-        done = self.c.lab.call(["curl", "-sS", "--unix-socket", f"{self.c.run_dir(node)}/agent.sock", "http://localhost/metrics"])
-        return next(int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("thalweg_sockets_closed_total "))
+        return self.c.metric(node, "thalweg_sockets_closed_total")
 
 
-class HookCluster(RepairCluster):
+class HookCluster(BareCluster):
     def start_servers(self):
         for pod in BACKENDS:
             self.lab.start(f"server-{pod}", [sys.executable, __file__, "--serve", pod], ns=pod)
 
 
 def main():
-    flags = argparse.ArgumentParser(prog="socket_hooks", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    flags.add_argument("--bin", default=f"{os.path.dirname(os.path.abspath(__file__))}/../../build/bin")
-    flags.add_argument("--prefix", default="twtsoc")
-    flags.add_argument("--serve")
-    flags.add_argument("--client", action="store_true")
-    options = flags.parse_args()
+    parser = flags("socket_hooks", __doc__, "twtsoc")
+    parser.add_argument("--serve")
+    parser.add_argument("--client", action="store_true")
+    options = parser.parse_args()
     if options.serve:
         return serve(options.serve)
     if options.client:
         return Client().run()
-    if os.geteuid() != 0 or not cgroup2_root():
-        print("SKIP: needs root and a cgroup2 mount")
-        return 77
-    cluster = HookCluster(os.path.realpath(options.bin), options.prefix)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    try:
-        cluster.up()
-        good = Checks(cluster).all()
-        if not good:
-            show_logs(cluster)
-        return 0 if good else 1
-    except LabError as error:
-        print(f"socket_hooks: {error}", file=sys.stderr)
-        show_logs(cluster)
-        return 1
-    finally:
-        cluster.down()
+    return run("socket_hooks", options, HookCluster(options.bin, options.prefix), lambda cluster: SocketHooks(cluster).all())
 
 
 if __name__ == "__main__":

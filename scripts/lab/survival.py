@@ -5,7 +5,6 @@ Each cycle ends one node's agent (politely, or by SIGKILL), often starts one of 
 moment, and starts one for good: a restart, a crash, an upgrade or a downgrade, in turn. Traffic (tests/survival/traffic.cc)
 runs through it all. Before that, the same traffic meets damage made on purpose, and has to notice."""
 
-import argparse
 import collections
 import json
 import os
@@ -14,64 +13,32 @@ import signal
 import sys
 import time
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from cluster import NODES, BareCluster
+from host import LabError, ip, wait_for
+from objects import BOTH, host_pod, service
+from trial import Checks, flags, run
 
-from cluster import NODES, Cluster, write  # noqa: E402
-from demo import show_logs  # noqa: E402
-from host import LabError, cgroup2_root, ip, wait_for  # noqa: E402
-
-PORT, NODE_PORT, VIP4, VIP6 = "7000", "30700", "10.96.0.70", "fd00:10:96::70"
-HOST_PORT = "30701"
+PORT, NODE_PORT, HOST_PORT = 7000, 30700, 30701
+VIP4, VIP6, HOST_VIP = "10.96.0.70", "fd00:10:96::70", "10.96.0.71"
 SERVERS = ("web-1", "web-2", "api-1", "n1")
-MANIFEST = f"""
-apiVersion: v1
-kind: Service
-metadata: {{name: traffic, namespace: demo}}
-spec:
-  type: NodePort
-  selector: {{app: web}}
-  clusterIP: {VIP4}
-  clusterIPs: ["{VIP4}", "{VIP6}"]
-  ipFamilyPolicy: RequireDualStack
-  ipFamilies: [IPv4, IPv6]
-  ports:
-  - {{name: tcp, protocol: TCP, port: {PORT}, targetPort: {PORT}, nodePort: {NODE_PORT}}}
-  - {{name: udp, protocol: UDP, port: {PORT}, targetPort: {PORT}, nodePort: {NODE_PORT}}}
----
-apiVersion: v1
-kind: Service
-metadata: {{name: host, namespace: demo}}
-spec:
-  type: NodePort
-  selector: {{app: host}}
-  clusterIP: 10.96.0.71
-  clusterIPs: [10.96.0.71]
-  ipFamilies: [IPv4]
-  ports:
-  - {{name: tcp, protocol: TCP, port: {PORT}, targetPort: {PORT}, nodePort: {HOST_PORT}}}
-  - {{name: udp, protocol: UDP, port: {PORT}, targetPort: {PORT}, nodePort: {HOST_PORT}}}
----
-apiVersion: v1
-kind: Pod
-metadata: {{name: host, namespace: demo, labels: {{app: host}}}}
-spec: {{nodeName: n1, hostNetwork: true, containers: [{{name: main, image: none}}]}}
-status: {{phase: Running, podIPs: [{{ip: {NODES["n1"][0]}}}]}}
-"""
 
 
-class SurvivalCluster(Cluster):
-    """The demo's nodes and pods with agents of either build; no DNS, no ingress, no edge."""
+class SurvivalCluster(BareCluster):
+    """The demo's nodes and pods with agents of either build, and what the traffic goes through."""
 
-    def __init__(self, *arguments, next_agent, **options):
-        super().__init__(*arguments, **options)
-        self.builds = {"this": f"{self.binaries}/thalwegd", "next": next_agent}
+    def __init__(self, binaries, prefix):
+        super().__init__(binaries, prefix)
+        tests = f"{os.path.dirname(binaries)}/tests"
+        self.builds = {"this": f"{binaries}/thalwegd", "next": f"{tests}/thalwegd_next"}
+        self.traffic = f"{tests}/traffic"
         self.runs = {node: "this" for node in NODES}
 
     def start_servers(self):
-        write(f"{self.manifests}/traffic.yaml", MANIFEST)
-
-    def wait_servers(self):
-        pass
+        self.put("traffic.yaml",
+                 service("traffic", (VIP4, VIP6), PORT, PORT, BOTH, node_port=NODE_PORT, type="NodePort", selector={"app": "web"}),
+                 service("host", [HOST_VIP], PORT, PORT, BOTH, node_port=HOST_PORT, type="NodePort", selector={"app": "host"}),
+                 host_pod("host", "n1", NODES["n1"][:1], {"app": "host"}))
+        ip("route", "add", f"{self.v4('api-1')}/32", "via", NODES["n2"][0], ns=self.lab.name("out"))
 
     def start_agent(self, node):
         self.binary = self.builds[self.runs[node]]
@@ -84,12 +51,12 @@ class SurvivalCluster(Cluster):
 class Traffic:
     """Every sender and server; what they found when they were ended."""
 
-    def __init__(self, cluster, program, connections):
-        self.cluster, self.program, self.running = cluster, program, {}
+    def __init__(self, cluster, connections):
+        self.cluster, self.running = cluster, {}
         for pod in SERVERS:
             self.start(f"serve {pod}", pod, "serve", PORT)
         time.sleep(0.3)
-        n = [str(connections * tenths // 10) for tenths in (4, 3, 2, 1)]
+        n = [connections * tenths // 10 for tenths in (4, 3, 2, 1)]
         out = NODES["n1"][0]
         self.start("hold service", "client-1", "hold", n[0], VIP4, PORT)
         self.start("hold pod", "client-2", "hold", n[1], cluster.v6("web-1"), PORT)
@@ -99,28 +66,29 @@ class Traffic:
             line = self.running[name].stdout.readline()
             if line.strip() != "ready":
                 raise LabError(f"{name}: {line.strip() or 'did not connect'}")
-        self.start("bulk service", "client-1", "bulk", "4", VIP6, PORT)
-        self.start("bulk pod", "client-2", "bulk", "2", cluster.v4("web-1"), PORT)
-        self.start("probe service", "client-1", "probe", "200", VIP4, PORT)
-        self.start("probe service v6", "client-2", "probe", "200", VIP6, PORT)
-        self.start("probe pod", "client-2", "probe", "200", cluster.v4("web-1"), PORT)
-        self.start("probe nodeport", "out", "probe", "200", out, NODE_PORT)
-        self.start("probe host", "out", "probe", "200", out, HOST_PORT)
-        self.start("open service", "client-1", "open", "200", VIP4, PORT)
+        self.start("bulk service", "client-1", "bulk", 4, VIP6, PORT)
+        self.start("bulk pod", "client-2", "bulk", 2, cluster.v4("web-1"), PORT)
+        self.start("probe service", "client-1", "probe", 200, VIP4, PORT)
+        self.start("probe service v6", "client-2", "probe", 200, VIP6, PORT)
+        self.start("probe pod", "client-2", "probe", 200, cluster.v4("web-1"), PORT)
+        self.start("probe nodeport", "out", "probe", 200, out, NODE_PORT)
+        self.start("probe host", "out", "probe", 200, out, HOST_PORT)
+        self.start("open service", "client-1", "open", 200, VIP4, PORT)
         # Rare: each of these holds one of 4,536 masquerade ports for two minutes.
-        self.start("open nodeport", "out", "open", "10", out, NODE_PORT)
-        self.start("connect service", "client-1", "connect", "50", VIP4, PORT)
-        self.start("connect pod", "client-2", "connect", "50", cluster.v6("web-1"), PORT)
+        self.start("open nodeport", "out", "open", 10, out, NODE_PORT)
+        self.start("connect service", "client-1", "connect", 50, VIP4, PORT)
+        self.start("connect pod", "client-2", "connect", 50, cluster.v6("web-1"), PORT)
         api4, api6 = cluster.v4("api-1"), cluster.v6("api-1")
-        self.start("forbid pod", "stranger-1", "forbid", "200", api4, PORT)
-        self.start("forbid pod same node", "client-2", "forbid", "200", api4, PORT)
-        self.start("forbid pod v6", "client-1", "forbid", "200", api6, PORT)
-        self.start("forbid outside", "out", "forbid", "200", api4, PORT)
-        self.start("forbid spoofed", "stranger-1", "forbid", "200", cluster.v4("web-2"), PORT, cluster.v4("client-1"))
+        self.start("forbid pod", "stranger-1", "forbid", 200, api4, PORT)
+        self.start("forbid pod same node", "client-2", "forbid", 200, api4, PORT)
+        self.start("forbid pod v6", "client-1", "forbid", 200, api6, PORT)
+        self.start("forbid outside", "out", "forbid", 200, api4, PORT)
+        self.start("forbid spoofed", "stranger-1", "forbid", 200, cluster.v4("web-2"), PORT, cluster.v4("client-1"))
 
     def start(self, name, place, *arguments):
         # Outside the pods' cgroups: the packet path itself translates, and so has state to lose.
-        self.running[name] = self.cluster.lab.start(name.replace(" ", "-"), [self.program, *arguments], ns=place, piped=True)
+        self.running[name] = self.cluster.lab.start(name.replace(" ", "-"), [self.cluster.traffic, *map(str, arguments)],
+                                                    ns=place, piped=True)
 
     def end(self):
         found = {}
@@ -167,9 +135,9 @@ def cycle(cluster, rng, number):
     return kind, f"{number + 1:3}  " + ", ".join(steps)
 
 
-def damage(cluster, program):
+def unnoticed(cluster):
     """The traffic, and everything it is there to notice, made on purpose; what it did not notice."""
-    traffic = Traffic(cluster, program, 10)
+    traffic = Traffic(cluster, 10)
     policy = f"{cluster.manifests}/policies/api.yaml"
     os.rename(policy, f"{cluster.folder}/api.yaml")
     wait_for("what was forbidden to come through", lambda: dropped(cluster, "n2", "POLICY_INGRESS", 0.3) == 0)
@@ -183,7 +151,7 @@ def damage(cluster, program):
     web = traffic.running.pop("serve web-1")
     cluster.lab.stop(web, how=signal.SIGKILL)
     found = traffic.end()
-    _, good, bad = judge(found)
+    bad = {name: wrong for name, seen in found.items() if (wrong := judge(name, seen))}
     asked = {"hold pod": "resets", "bulk pod": "resent", "probe pod": "lost", "open service": "lost", "connect pod": "lost",
              "serve api-1": "forbidden"}
     missed = [f"{name}: {what}" for name, what in asked.items() if what not in bad.get(name, {})]
@@ -192,27 +160,20 @@ def damage(cluster, program):
 
 def dropped(cluster, node, reason, seconds):
     """Packets dropped for a reason in so many seconds."""
-    def now():
-        return sum(one["packets"] for one in (cluster.status(node) or {}).get("drops", []) if one["reason"] == reason)
-    before = now()
+    before = cluster.drops(node).get(reason, 0)
     time.sleep(seconds)
-    return now() - before
+    return cluster.drops(node).get(reason, 0) - before
 
 
-def judge(found):
-    """The lines of the report, whether all is well, and what is not."""
-    lines, all_bad = [], {}
-    for name, seen in found.items():
-        bad = {key: seen.get(key) for key in ("lost", "errors", "resets", "resent", "stalled", "unanswered", "forbidden", "broken", "broke")
-               if seen.get(key)}
-        if name.startswith("serve api") and (seen.get("accepted") or seen.get("datagrams")):
-            bad["forbidden"] = f"{seen['accepted']} connections, {seen['datagrams']} datagrams"
-        if not any(seen.get(key) for key in ("sent", "asked", "accepted", "datagrams")) and name != "serve api-1":
-            bad["idle"] = "nothing was sent at all"
-        if bad:
-            all_bad[name] = bad
-        lines.append(f"  {'FAIL' if bad else 'ok  '}  {name:<22} {json.dumps(seen)}")
-    return lines, not all_bad, all_bad
+def judge(name, seen):
+    """What is wrong with what one of the traffic's programs found."""
+    bad = {key: seen.get(key) for key in ("lost", "errors", "resets", "resent", "stalled", "unanswered", "forbidden", "broken", "broke")
+           if seen.get(key)}
+    if name.startswith("serve api") and (seen.get("accepted") or seen.get("datagrams")):
+        bad["forbidden"] = f"{seen['accepted']} connections, {seen['datagrams']} datagrams"
+    if not any(seen.get(key) for key in ("sent", "asked", "accepted", "datagrams")) and name != "serve api-1":
+        bad["idle"] = "nothing was sent at all"
+    return bad
 
 
 def pins_left(cluster, node):
@@ -229,66 +190,44 @@ def said(cluster):
         with open(f"{cluster.folder}/log/thalwegd-{node}", errors="replace") as log:
             for line in log:
                 took_over += "took over from another layout" in line
-                if "level=warn" in line or "level=error" in line:
+                if line.split(" ", 2)[1:2] in (["warning"], ["error"]):
                     complaints.append(line.strip())
     return took_over, complaints
 
 
-def main():
-    flags = argparse.ArgumentParser(prog="survival", description=__doc__)
-    root = f"{os.path.dirname(os.path.abspath(__file__))}/../../build"
-    flags.add_argument("--build", default=root, help="the build folder (default: build)")
-    flags.add_argument("--cycles", type=int, default=50)
-    flags.add_argument("--connections", type=int, default=1000)
-    flags.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
-    flags.add_argument("--prefix", default="twtsurv")
-    options = flags.parse_args()
-    if os.geteuid() != 0 or not cgroup2_root():
-        print("SKIP: needs root and a cgroup2 mount")
-        return 77
-    rng = random.Random(options.seed)
-    print(f"seed {options.seed}", flush=True)
-    cluster = SurvivalCluster(f"{options.build}/bin", options.prefix, next_agent=f"{options.build}/tests/thalwegd_next")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    try:
-        cluster.up()
-        program = f"{options.build}/tests/traffic"
-        ip("route", "add", f"{cluster.v4('api-1')}/32", "via", NODES["n2"][0], ns=cluster.lab.name("out"))
-        missed = damage(cluster, program)
-        traffic = Traffic(cluster, program, options.connections)
+class Survival(Checks):
+    def all(self, options):
+        rng = random.Random(options.seed)
+        print(f"seed {options.seed}", flush=True)
+        missed = unnoticed(self.c)
+        self.say("damage made on purpose is noticed", not missed, f"not by {', '.join(missed)}")
+        traffic = Traffic(self.c, options.connections)
         kinds = collections.Counter()
         for number in range(options.cycles):
-            kind, done = cycle(cluster, rng, number)
+            kind, done = cycle(self.c, rng, number)
             kinds[kind] += 1
             print(done, flush=True)
-        lines, good, _ = judge(traffic.end())
-        if missed:
-            lines.append(f"  FAIL  damage made on purpose was not noticed by {', '.join(missed)}")
-            good = False
-        for node in NODES:
-            left = pins_left(cluster, node)
-            if left:
-                lines.append(f"  FAIL  pins of {node}: {left}")
-                good = False
-        for node in NODES:
-            drops = {one["reason"]: one["packets"] for one in (cluster.status(node) or {}).get("drops", [])}
-            lines.append(f"        drops on {node} since its tables were made: {json.dumps(drops)}")
-        print("\n".join(lines))
-        took_over, complaints = said(cluster)
+        self.after(traffic)
         print("  " + ", ".join(f"{count} × {kind}" for kind, count in kinds.items()))
-        print(f"  {took_over} times one layout took over from the other; {len(complaints)} warnings")
-        if complaints:
-            print("  FAIL  " + "\n        ".join(complaints[:10]))
-            good = False
-        if not good:
-            show_logs(cluster)
-        return 0 if good else 1
-    except LabError as error:
-        print(f"survival: {error}", file=sys.stderr)
-        show_logs(cluster)
-        return 1
-    finally:
-        cluster.down()
+        return self.good
+
+    def after(self, traffic):
+        for name, seen in traffic.end().items():
+            self.say(f"{name:<22} {json.dumps(seen)}", not judge(name, seen), judge(name, seen))
+        for node in NODES:
+            self.say(f"one set of pins on {node}, no gate", not pins_left(self.c, node), pins_left(self.c, node))
+            print(f"        drops on {node} since its tables were made: {json.dumps(self.c.drops(node))}")
+        took_over, complaints = said(self.c)
+        self.say(f"{took_over} times one layout took over from the other, without a warning", not complaints, " | ".join(complaints[:10]))
+
+
+def main():
+    parser = flags("survival", __doc__, "twtsurv")
+    parser.add_argument("--cycles", type=int, default=50)
+    parser.add_argument("--connections", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
+    options = parser.parse_args()
+    return run("survival", options, SurvivalCluster(options.bin, options.prefix), lambda cluster: Survival(cluster).all(options))
 
 
 if __name__ == "__main__":

@@ -2,25 +2,19 @@
 so that all of it comes in by n1's uplink and leaves by it again. The same answers with and without; with, XDP has carried
 nearly every packet, also while no agent runs. Run by CTest, once for each way back (return_modes.py)."""
 
-import argparse
-import hashlib
-import os
 import signal
 import sys
 import time
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-
-from cluster import NODES, OUTSIDE  # noqa: E402
-from demo import show_logs  # noqa: E402
-from host import LabError, cgroup2_root, ip, run, wait_for  # noqa: E402
-from repair import RepairCluster  # noqa: E402
-from return_modes import BALANCER, BALANCER6, DOWNLOAD, OUTSIDE6, UPLOAD, Checks as ReturnModes  # noqa: E402
+from cluster import NODES, OUTSIDE, BareCluster
+from host import ip, run
+from return_modes import BALANCER, BALANCER6, DOWNLOAD, OUTSIDE6, UPLOAD, ReturnModes
+from trial import flags, run as run_trial
 
 SEGMENT = 1500  # no packet is larger, so at least bytes / SEGMENT of them pass
 
 
-class XdpCluster(RepairCluster):
+class XdpCluster(BareCluster):
     def __init__(self, *arguments):
         super().__init__(*arguments)
         self.xdp = {"n1": "native", "n2": "off"}
@@ -55,7 +49,7 @@ class XdpCluster(RepairCluster):
         self.wait_agent(node)
 
 
-class Checks(ReturnModes):
+class Xdp(ReturnModes):
     def by_xdp(self):
         """Packets, as the agent says."""
         return self.c.status("n1")["byXdp"]["packets"]
@@ -69,15 +63,9 @@ class Checks(ReturnModes):
     def through(self, what, host, fewest_down, fewest_up, most=None):
         """A download and an upload; how many packets of each XDP has sent on."""
         before = self.by_xdp()
-        done = self.curl(host, f"/bytes/{DOWNLOAD}", "-o", "/dev/null", "-w", "%{size_download}")
-        self.say(f"{what}: {host}: a download, whole", done.stdout == str(DOWNLOAD), done.stdout)
+        self.download(f"{what}: {host}", host)
         down = self.by_xdp() - before
-        body = os.urandom(UPLOAD)
-        path = f"{self.c.folder}/upload"
-        with open(path, "wb") as file:
-            file.write(body)
-        done = self.curl(host, "/", "-H", "Expect:", "--data-binary", f"@{path}")
-        self.say(f"{what}: {host}: an upload, byte for byte", hashlib.sha256(body).hexdigest() in done.stdout, done.stdout)
+        self.upload(f"{what}: {host}", host)
         up = self.by_xdp() - before - down
         good = down == up == 0 if most == 0 else down >= fewest_down and up >= fewest_up
         self.say(f"{what}: {host}: XDP sent on {down} packets of the one, {up} of the other", good)
@@ -86,16 +74,13 @@ class Checks(ReturnModes):
 
     def all(self):
         self.ask_by("n1")
-        self.put(("web-2", "n2"))
+        self.put("web-2")
         # With DSR the answers do not pass n1: only acknowledgements do.
         down = 20 if self.dsr else DOWNLOAD // SEGMENT
         up = UPLOAD // SEGMENT
         places = ((BALANCER, OUTSIDE, NODES["n1"][0]), (f"[{BALANCER6}]", OUTSIDE6, NODES["n1"][1]))
         for host, client, node in places:
-            wait_for("the service", lambda: self.curl(host, timeout_s=2).returncode == 0)
-            seen = self.curl(host).stdout
-            self.say(f"{host}: the backend sees {'the client' if self.dsr else 'the node asked'}",
-                     seen.startswith("web-2 ") and seen.strip().endswith(f"from {client if self.dsr else node}"), seen)
+            self.sees(host, client, node)
             self.through("native", host, down, up)
         self.outlives_the_agent(down)
         self.modes(places, down, up)
@@ -105,8 +90,7 @@ class Checks(ReturnModes):
         hook, before = self.hook(), self.by_xdp()
         self.say("the program is at the uplink, in native mode", hook and hook[0] == "xdp", hook)
         self.c.lab.stop(self.c.agents["n1"], how=signal.SIGKILL)
-        done = self.curl(BALANCER, f"/bytes/{DOWNLOAD}", "-o", "/dev/null", "-w", "%{size_download}")
-        self.say("no agent: a download, whole", done.stdout == str(DOWNLOAD), done.stdout)
+        self.download("no agent", BALANCER)
         self.c.start_agent("n1")
         self.c.wait_agent("n1")
         self.say("no agent: XDP sent on its packets", self.by_xdp() - before >= down, self.by_xdp() - before)
@@ -130,30 +114,12 @@ class Checks(ReturnModes):
 
 
 def main():
-    flags = argparse.ArgumentParser(prog="xdp", description=__doc__)
-    flags.add_argument("--bin", default=f"{os.path.dirname(os.path.abspath(__file__))}/../../build/bin")
-    flags.add_argument("--mode", default="snat", choices=("snat", "dsr"))
-    flags.add_argument("--overlay", default="vxlan", choices=("vxlan", "auto"))
-    flags.add_argument("--prefix", default="twtxdp")
-    options = flags.parse_args()
-    if os.geteuid() != 0 or not cgroup2_root():
-        print("SKIP: needs root and a cgroup2 mount")
-        return 77
-    cluster = XdpCluster(options.bin, options.prefix)
-    cluster.agent_flags = ["--return-mode", options.mode, "--overlay", options.overlay]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    try:
-        cluster.up()
-        good = Checks(cluster, options.mode).all()
-        if not good:
-            show_logs(cluster)
-        return 0 if good else 1
-    except LabError as error:
-        print(f"xdp: {error}", file=sys.stderr)
-        show_logs(cluster)
-        return 1
-    finally:
-        cluster.down()
+    parser = flags("xdp", __doc__, "twtxdp")
+    parser.add_argument("--mode", default="snat", choices=("snat", "dsr"))
+    parser.add_argument("--overlay", default="vxlan", choices=("vxlan", "auto"))
+    options = parser.parse_args()
+    cluster = XdpCluster(options.bin, options.prefix, ("--return-mode", options.mode, "--overlay", options.overlay))
+    return run_trial("xdp", options, cluster, lambda cluster: Xdp(cluster, options.mode).all())
 
 
 if __name__ == "__main__":

@@ -5,15 +5,15 @@ honest frame sent after it, as alike as can be, arrives (so no case passes becau
 
 Usage: antispoof.py --bin build/bin [--prefix twtas] [--only TEXT]. Exit 77: skipped."""
 
-import argparse
 import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../scripts/lab"))
 
 from antispoof_cases import cases  # noqa: E402
-from cluster import NODES, PODS, Cluster, run_plugin  # noqa: E402,F401
-from host import LabError, ip, wait_for  # noqa: E402
+from cluster import NODES, PODS, Cluster  # noqa: E402
+from host import ip, wait_for  # noqa: E402
+from trial import Checks, flags, run  # noqa: E402
 from wire import Watch, sender  # noqa: E402
 
 COPIES = 5  # of each forged frame: more than a kernel's own chatter would add to a counter meanwhile
@@ -23,8 +23,7 @@ class Lab(Cluster):
     """Two nodes and their pods, wired by the real CNI plugin; out is a stranger on the underlay."""
 
     def up(self):
-        self.lab.sweep()
-        os.makedirs(self.folder)
+        self.lab.clear()
         self.copy_inputs()
         self.make_underlay()
         for node in NODES:
@@ -56,12 +55,10 @@ class Lab(Cluster):
         shown = ip("-o", "link", "show", interface, ns=self.lab.name(place)).stdout
         return shown.split("link/ether ")[1].split()[0]
 
-    def drops(self, node):
-        return {drop["reason"]: drop["packets"] for drop in self.status(node)["drops"]}
 
-
-class Matrix:
+class Matrix(Checks):
     def __init__(self, lab):
+        super().__init__(lab)
         self.lab = lab
         self.macs, self.host_links = lab.links()
         self.watch = Watch()
@@ -115,36 +112,23 @@ class Matrix:
             wrong.append(f"{case.reason} did not rise by {COPIES}; these rose: {rose}")
         return "; ".join(wrong)
 
+    def all(self, only):
+        every = [case for case in cases(self.lab, self.macs) if only in case.name]
+        held = 0
+        for case in every:
+            wrong = self.run(case)
+            held += not wrong
+            self.say(f"{case.reason or '(passed by)':<20} {case.name}", not wrong, wrong)
+        print(f"{held} of {len(every)} cases hold")
+        self.close()
+        return self.good and bool(every)
+
 
 def main():
-    flags = argparse.ArgumentParser(description=__doc__)
-    flags.add_argument("--bin", required=True)
-    flags.add_argument("--prefix", default="twtas")
-    flags.add_argument("--only", default="")
-    options = flags.parse_args()
-    if os.geteuid() != 0:
-        print("antispoof: SKIP: network namespaces and BPF need root")
-        return 77
-    lab = Lab(os.path.realpath(options.bin), options.prefix)
-    matrix = None
-    try:
-        lab.up()
-        matrix = Matrix(lab)
-        failed = 0
-        every = [case for case in cases(lab, matrix.macs) if options.only in case.name]
-        for case in every:
-            wrong = matrix.run(case)
-            failed += bool(wrong)
-            print(f"{'FAIL' if wrong else 'ok  '}  {case.reason or '(passed by)':<20} {case.name}{': ' if wrong else ''}{wrong}", flush=True)
-        print(f"{len(every) - failed} of {len(every)} cases hold")
-        return 1 if failed or not every else 0
-    except LabError as error:
-        print(f"antispoof: {error}", file=sys.stderr)
-        return 1
-    finally:
-        if matrix:
-            matrix.close()
-        lab.down()
+    parser = flags("antispoof", __doc__, "twtas")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only cases whose names hold it")
+    options = parser.parse_args()
+    return run("antispoof", options, Lab(options.bin, options.prefix), lambda lab: Matrix(lab).all(options.only))
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ class EdgeLab:
         os.rename(path + ".new", path)
 
     def up(self):
-        self.lab.sweep()
+        self.lab.clear()
         os.makedirs(f"{self.folder}/manifests")
         self.write("nodes.yaml", NODES + slice_yaml("IPv4", POD) + slice_yaml("IPv6", POD6))
         self.write("service.yaml", service_yaml(80))
