@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <linux/icmp.h>
+#include <netinet/icmp6.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
@@ -21,7 +22,9 @@ using Clock = std::chrono::steady_clock;
 constexpr auto kHolds = std::chrono::minutes(10);  // as in Linux, and RFC 1191 §6.3
 constexpr int kMostReads = 64;                     // then a pause: anyone may send ICMP
 constexpr uint64_t kPauseMs = 100;
-constexpr uint16_t kSmallest = 552;  // net.ipv4.route.min_pmtu: what says less is a forgery, or a curiosity
+// net.ipv4.route.min_pmtu, and RFC 8200 §5: what says less is a forgery, or a curiosity
+constexpr uint16_t kSmallest = 552, kSmallest6 = 1280;
+constexpr size_t kIpv6Header = 40;
 
 uint16_t be16(std::span<const uint8_t> bytes, size_t at) {
   return static_cast<uint16_t>(bytes[at] << 8 | bytes[at + 1]);
@@ -34,6 +37,11 @@ size_t ipv4_header(std::span<const uint8_t> bytes, uint8_t protocol) {
   return length >= 20 && length <= bytes.size() ? length : 0;
 }
 
+// Does the UDP header at `at` go to the port?
+bool goes_to(std::span<const uint8_t> packet, size_t at, uint16_t port) {
+  return packet.size() >= at + 4 && be16(packet, at + 2) == port;
+}
+
 }  // namespace
 
 std::optional<TooBig> read_too_big(std::span<const uint8_t> packet, uint16_t tunnel_port) {
@@ -43,10 +51,40 @@ std::optional<TooBig> read_too_big(std::span<const uint8_t> packet, uint16_t tun
   if (icmp[0] != ICMP_DEST_UNREACH || icmp[1] != ICMP_FRAG_NEEDED) return std::nullopt;
   const auto quoted = icmp.subspan(8);
   const size_t inner = ipv4_header(quoted, IPPROTO_UDP);
-  if (inner == 0 || quoted.size() < inner + 4 || be16(quoted, inner + 2) != tunnel_port) return std::nullopt;
+  if (inner == 0 || !goes_to(quoted, inner, tunnel_port)) return std::nullopt;
   const TooBig said{Ip::v4(quoted[16], quoted[17], quoted[18], quoted[19]), be16(icmp, 6)};
   return said.mtu == 0 ? std::nullopt : std::optional(said);  // RFC 1191 §5: a router older than that
 }
+
+std::optional<TooBig> read_too_big6(std::span<const uint8_t> message, uint16_t tunnel_port) {
+  if (message.size() < 8 + kIpv6Header || message[0] != ICMP6_PACKET_TOO_BIG) return std::nullopt;
+  const auto quoted = message.subspan(8);
+  // The tunnel puts no extension header between the two.
+  if (quoted[0] >> 4 != 6 || quoted[6] != IPPROTO_UDP || !goes_to(quoted, kIpv6Header, tunnel_port))
+    return std::nullopt;
+  const uint32_t mtu = uint32_t{be16(message, 4)} << 16 | be16(message, 6);
+  return TooBig{Ip::from_v6_bytes(&quoted[24]), static_cast<uint16_t>(std::min(mtu, 65'535u))};
+}
+
+namespace {
+
+// A raw socket of one family, read when it has something.
+struct Ear {
+  using Read = std::optional<TooBig> (*)(std::span<const uint8_t>, uint16_t);
+  asio::posix::stream_descriptor socket;
+  Timer pause;
+  Read read;
+
+  Ear(asio::io_context& io, Read how) : socket(io), pause(io), read(how) {}
+
+  void stop() {
+    boost::system::error_code ignored;
+    pause.stop();
+    if (socket.is_open()) socket.close(ignored);
+  }
+};
+
+}  // namespace
 
 struct PathMtus::Impl : std::enable_shared_from_this<Impl> {
   struct Learned {
@@ -54,32 +92,36 @@ struct PathMtus::Impl : std::enable_shared_from_this<Impl> {
     Clock::time_point until;
   };
 
-  asio::posix::stream_descriptor socket;
-  Timer pause;
+  Ear v4, v6;
   uint16_t tunnel_port;
   std::function<void()> on_change;
   std::set<Ip> peers;
   std::map<Ip, Learned> learned;  // only of peers
 
   Impl(asio::io_context& io, uint16_t port, std::function<void()> callback)
-      : socket(io), pause(io), tunnel_port(port), on_change(std::move(callback)) {}
+      : v4(io, read_too_big), v6(io, read_too_big6), tunnel_port(port), on_change(std::move(callback)) {}
 
-  void wait() {
-    socket.async_wait(asio::posix::stream_descriptor::wait_read,
-                      [self = shared_from_this()](const boost::system::error_code& error) {
-                        if (error || !self->socket.is_open()) return;
-                        self->read();
-                        self->pause.after(kPauseMs, [self] { self->wait(); });
-                      });
+  void listen(Ear& ear, Fd fd) {
+    ear.socket.assign(fd.release());
+    wait(ear);
   }
 
-  void read() {
+  void wait(Ear& ear) {
+    ear.socket.async_wait(asio::posix::stream_descriptor::wait_read,
+                          [self = shared_from_this(), &ear](const boost::system::error_code& error) {
+                            if (error || !ear.socket.is_open()) return;
+                            self->read(ear);
+                            ear.pause.after(kPauseMs, [self, &ear] { self->wait(ear); });
+                          });
+  }
+
+  void read(Ear& ear) {
     std::array<uint8_t, 2048> buffer;
     bool changed = false;
     for (int i = 0; i < kMostReads; ++i) {
-      const ssize_t got = ::recv(socket.native_handle(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+      const ssize_t got = ::recv(ear.socket.native_handle(), buffer.data(), buffer.size(), MSG_DONTWAIT);
       if (got <= 0) break;
-      if (const auto said = read_too_big({buffer.data(), static_cast<size_t>(got)}, tunnel_port))
+      if (const auto said = ear.read({buffer.data(), static_cast<size_t>(got)}, tunnel_port))
         changed |= learn(*said);
     }
     if (changed) on_change();
@@ -87,7 +129,7 @@ struct PathMtus::Impl : std::enable_shared_from_this<Impl> {
 
   bool learn(const TooBig& said) {
     if (!peers.contains(said.peer)) return false;
-    const uint16_t mtu = std::max(said.mtu, kSmallest);
+    const uint16_t mtu = std::max(said.mtu, said.peer.is_v4() ? kSmallest : kSmallest6);
     const auto known = learned.find(said.peer);
     const bool less = known == learned.end() || mtu < known->second.mtu;
     if (!less && mtu > known->second.mtu) return false;  // of a packet sent before the smaller was known
@@ -106,15 +148,21 @@ Result<> PathMtus::start() {
   const icmp_filter filter{.data = ~(1u << ICMP_DEST_UNREACH)};
   if (!fd || ::setsockopt(fd.get(), SOL_RAW, ICMP_FILTER, &filter, sizeof filter) != 0)
     return fail_errno(errno, "listen to ICMP errors");
-  impl_->socket.assign(fd.release());
-  impl_->wait();
+  impl_->listen(impl_->v4, std::move(fd));
+  Fd fd6(::socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_ICMPV6));
+  if (!fd6 && (errno == EAFNOSUPPORT || errno == EPROTONOSUPPORT)) return {};
+  icmp6_filter filter6;
+  ICMP6_FILTER_SETBLOCKALL(&filter6);
+  ICMP6_FILTER_SETPASS(ICMP6_PACKET_TOO_BIG, &filter6);
+  if (!fd6 || ::setsockopt(fd6.get(), IPPROTO_ICMPV6, ICMP6_FILTER, &filter6, sizeof filter6) != 0)
+    return fail_errno(errno, "listen to ICMPv6 errors");
+  impl_->listen(impl_->v6, std::move(fd6));
   return {};
 }
 
 void PathMtus::stop() {
-  boost::system::error_code ignored;
-  impl_->pause.stop();
-  if (impl_->socket.is_open()) impl_->socket.close(ignored);
+  impl_->v4.stop();
+  impl_->v6.stop();
 }
 
 Result<std::map<Ip, uint16_t>> PathMtus::read(nl::Socket& socket, const kube::Store<kube::Node>& nodes,

@@ -26,6 +26,8 @@ struct TooBig {
 // The IPv4 packet of a raw ICMP socket, if a router says in it (RFC 1191 §3) that a tunnel packet was too
 // large.
 std::optional<TooBig> read_too_big(std::span<const uint8_t> packet, uint16_t tunnel_port);
+// The same of ICMPv6 (RFC 4443 §3.2), whose raw sockets give the message without the IPv6 header.
+std::optional<TooBig> read_too_big6(std::span<const uint8_t> message, uint16_t tunnel_port);
 
 class PathMtus {
  public:
@@ -33,7 +35,7 @@ class PathMtus {
   PathMtus(asio::io_context& io, uint16_t tunnel_port, std::function<void()> on_change);
   ~PathMtus();
 
-  // Listens to routers in this network namespace.
+  // Listens to routers in this network namespace; to those that speak IPv6 where the kernel does.
   Result<> start();
   void stop();
 

@@ -23,7 +23,7 @@ from host import Lab, LabError, cgroup2_root, ip, run, wait_for
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 NODES = {"n1": ("192.0.2.11", "2001:db8::11"), "n2": ("192.0.2.12", "2001:db8::12")}
-EDGE, OUTSIDE, INGRESS = "192.0.2.20", "192.0.2.100", "192.0.2.11"
+EDGE, OUTSIDE, OUTSIDE6, INGRESS = "192.0.2.20", "192.0.2.100", "2001:db8::100", "192.0.2.11"
 VIP = "203.0.113.80"
 DNS_SERVICE = "10.96.0.10"
 SERVICE_CIDRS = ("10.96.0.0/16", "fd00:10:96::/112")
@@ -100,7 +100,7 @@ class Cluster:
             self.lab.add_namespace(node)
             self.lab.connect(node, "lan", "br0", f"{v4}/24", f"{v6}/64")
         self.lab.add_namespace("out")
-        self.lab.connect("out", "lan", "br0", f"{OUTSIDE}/24", "2001:db8::100/64")
+        self.lab.connect("out", "lan", "br0", f"{OUTSIDE}/24", f"{OUTSIDE6}/64")
         ip("route", "add", f"{VIP}/32", "via", EDGE, ns=self.lab.name("out"))
         for node in NODES:  # the nodes' way to the world, so that masquerading can be seen
             ip("route", "add", "default", "via", OUTSIDE, ns=self.lab.name(node))

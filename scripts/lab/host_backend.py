@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 
-from cluster import NODES, OUTSIDE, Cluster
+from cluster import NODES, OUTSIDE, OUTSIDE6, Cluster
 from host import ip, wait_for
 from objects import BOTH, host_pod, service
 from trial import Checks, flags, run
@@ -19,7 +19,6 @@ from trial import Checks, flags, run
 PORT, SHUT = 7080, 7099
 HERE, THERE, LOCAL, CLOSED = 30081, 30082, 30083, 30084  # node ports
 BALANCERS = {HERE: ("203.0.113.91", "2001:db8:ffff::91"), THERE: ("203.0.113.92", "2001:db8:ffff::92")}
-OUTSIDE6 = "2001:db8::100"
 
 
 # ---- the program on the nodes, and its client

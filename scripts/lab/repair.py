@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 
-from cluster import NODES, OUTSIDE, BareCluster
+from cluster import NODES, OUTSIDE, OUTSIDE6, BareCluster
 from host import ip
 from objects import node as node_object
 from trial import Checks, flags, run
@@ -242,6 +242,18 @@ class Repair(Checks):
         self.soon("… a pod's MTU has room for the longer header", lambda: self.largest_is("stranger-1", ["web-2"], 1430))
         for address in (self.c.v4("web-2"), self.c.v6("web-2")):
             self.say(f"… 20 MB arrive, from {address}", self.transfer("client-1", "web-2", address, 20_000_000))
+        self.a_router_says_in_ipv6()
+
+    def a_router_says_in_ipv6(self):
+        """As a_router_says; n1 hears it of packets whose outer header is IPv6."""
+        out, peer = self.c.lab.name("out"), NODES["n2"][1]
+        self.c.lab.call(["sysctl", "-qw", "net.ipv6.conf.all.forwarding=1"], ns="out")
+        ip("route", "add", peer, "dev", "eth0", "mtu", "lock", "1400", ns=out)  # a router heeds no other mtu of its routes
+        ip("route", "add", peer, "via", OUTSIDE6, "dev", "eth0", ns=self.n1)
+        self.soon("… a router carries 1400: n1 learns it, and pods are told 1330", lambda: self.largest_is("stranger-1", ["web-2"], 1330),
+                  lambda: [self.sent("stranger-1", self.c.v4("web-2"), size) for size in (1330, 1331, 1430)])
+        ip("route", "del", peer, "via", OUTSIDE6, "dev", "eth0", ns=self.n1)
+        ip("route", "del", peer, "dev", "eth0", ns=out)
 
     def transfer(self, place, server, address, size):
         """In segments as large as the kernel makes them."""

@@ -7,13 +7,13 @@ import os
 import sys
 import time
 
-from cluster import NODES, OUTSIDE, BareCluster
+from cluster import NODES, OUTSIDE, OUTSIDE6, BareCluster
 from host import ip, wait_for
 from objects import service, slices
 from trial import Checks, flags, run
 
 SERVICE = ("10.96.0.81", "fd00:10:96::81")
-BALANCER, BALANCER6, OUTSIDE6 = "203.0.113.81", "2001:db8:ffff::81", "2001:db8::100"
+BALANCER, BALANCER6 = "203.0.113.81", "2001:db8:ffff::81"
 DOWNLOAD, UPLOAD = 5_000_000, 400_000
 
 

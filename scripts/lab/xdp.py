@@ -6,9 +6,9 @@ import signal
 import sys
 import time
 
-from cluster import NODES, OUTSIDE, BareCluster
+from cluster import NODES, OUTSIDE, OUTSIDE6, BareCluster
 from host import ip, run
-from return_modes import BALANCER, BALANCER6, DOWNLOAD, OUTSIDE6, UPLOAD, ReturnModes
+from return_modes import BALANCER, BALANCER6, DOWNLOAD, UPLOAD, ReturnModes
 from trial import flags, run as run_trial
 
 SEGMENT = 1500  # no packet is larger, so at least bytes / SEGMENT of them pass

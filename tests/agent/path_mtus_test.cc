@@ -52,5 +52,44 @@ TEST(TooBig, EveryShorterPacketIsRefused) {
   EXPECT_FALSE(read_too_big(longer, 4789));
 }
 
+const Bytes kPeer6 = {0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x12};
+
+Bytes ipv6(uint8_t next, const Bytes& to, const Bytes& payload) {
+  Bytes packet(24, 0);
+  packet[0] = 0x60, packet[6] = next;
+  packet.insert(packet.end(), to.begin(), to.end());
+  packet.insert(packet.end(), payload.begin(), payload.end());
+  return packet;
+}
+
+Bytes error6(uint8_t type, uint32_t mtu, const Bytes& quoted) {
+  Bytes message = {type, 0, 0, 0};
+  for (const int shift : {24, 16, 8, 0}) message.push_back(static_cast<uint8_t>(mtu >> shift));
+  message.insert(message.end(), quoted.begin(), quoted.end());
+  return message;
+}
+
+TEST(TooBig6, SaysWhichPeerAndHowMuch) {
+  const Bytes quoted = ipv6(17, kPeer6, kUdp);
+  EXPECT_EQ(read_too_big6(error6(2, 1400, quoted), 4789), (TooBig{*Ip::parse("2001:db8::12"), 1400}));
+  EXPECT_EQ(read_too_big6(error6(2, 0x10578, quoted), 4789)->mtu, 65'535);
+}
+
+TEST(TooBig6, NothingElseCounts) {
+  EXPECT_FALSE(read_too_big6(error6(1, 1400, ipv6(17, kPeer6, kUdp)), 4789)) << "another type";
+  EXPECT_FALSE(read_too_big6(error6(2, 1400, ipv6(17, kPeer6, kUdp)), 8472)) << "another port";
+  EXPECT_FALSE(read_too_big6(error6(2, 1400, ipv6(6, kPeer6, kUdp)), 4789)) << "TCP";
+  EXPECT_FALSE(read_too_big6(error6(2, 1400, ipv4(17, kPeer, Bytes(40, 0x12))), 4789)) << "IPv4 quoted";
+}
+
+TEST(TooBig6, EveryShorterMessageIsRefused) {
+  const Bytes whole = error6(2, 1400, ipv6(17, kPeer6, kUdp));
+  const size_t needed = 8 + 40 + 4;
+  for (size_t length = 0; length < whole.size(); ++length) {
+    const Bytes cut(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(length));
+    EXPECT_EQ(read_too_big6(cut, 4789).has_value(), length >= needed) << length;
+  }
+}
+
 }  // namespace
 }  // namespace thalweg::dataplane
