@@ -230,7 +230,7 @@ void Edge::Impl::collect() {
                             const metrics::Labels& labels = {}) {
     registry.counter(name, help, labels).raise_to(static_cast<double>(value));
   };
-  for (size_t i = 1; i < counters->size(); ++i)
+  for (size_t i = 1; i < DROP_REASONS; ++i)
     total("thalweg_drops_total", "Packets the path dropped, by reason", (*counters)[i].packets,
           {{"reason", std::string(kReasonNames[i])}});
   total("thalweg_forwarded_packets_total", "Packets the path let through", (*counters)[DROP_NONE].packets);
