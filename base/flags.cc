@@ -10,6 +10,7 @@
 #include <deque>
 
 #include "base/log.h"
+#include "base/nearest.h"
 
 namespace thalweg {
 
@@ -88,6 +89,7 @@ struct Flags::Impl {
   }
   void add_common(Impl& top);
   const Impl& innermost() const;
+  std::string about(const std::string& unknown, const Impl& top) const;
   std::string synopsis() const;
 };
 
@@ -161,6 +163,26 @@ const Flags::Impl& Flags::Impl::innermost() const {
   return *this;
 }
 
+// Why a word of the command line is refused, with what was probably meant.
+std::string Flags::Impl::about(const std::string& unknown, const Impl& top) const {
+  const bool flag = unknown.starts_with('-');
+  const std::string word = unknown.substr(0, unknown.find('='));
+  std::vector<std::string_view> known;
+  if (!flag)
+    for (const auto& command : commands) known.push_back(command->impl_->app->get_name());
+  for (const Impl* of : {this, &top})
+    for (const Entry& entry : of->entries)
+      if (flag && !entry.positional())
+        known.push_back(std::string_view(entry.name).substr(0, entry.name.find(',')));
+  const std::string_view meant = nearest(word, known);
+  const bool no_command = !flag && !commands.empty();
+  return fmt::format("{}: {}{}", word,
+                     flag         ? "unknown flag"
+                     : no_command ? "unknown command"
+                                  : "unexpected argument",
+                     meant.empty() ? "" : fmt::format("; did you mean {}?", meant));
+}
+
 std::optional<int> Flags::parse(int argc, const char* const* argv) {
   std::string refused;
   impl_->wants_help = impl_->wants_version = false;
@@ -183,12 +205,19 @@ std::optional<int> Flags::parse(int argc, const char* const* argv) {
   if (impl_->wants_version) return say(fmt::format("{} {}\n", impl_->name, THALWEG_VERSION));
   if (impl_->completion == "bash") return say(bash_completion());
   if (refused.empty() && !impl_->commands.empty() && chosen().empty()) refused = "a command is required";
-  if (!refused.empty()) {
-    fmt::print(stderr, "{0}: {1}\nTry '{0} --help'.\n", spoken_to.name, refused);
-    return kExitUsage;
+  // Before what is missing: a flag in the wrong spelling may be the one that is missed.
+  if (const auto unknown = impl_->app->remaining(true); !unknown.empty()) {
+    const auto flag = std::ranges::find_if(unknown, [](const auto& word) { return word.starts_with('-'); });
+    refused = spoken_to.about(flag == unknown.end() ? unknown.front() : *flag, *impl_);
   }
+  if (!refused.empty()) return refuse(refused);
   log::set_level(log_level(impl_->level));
   return std::nullopt;
+}
+
+int Flags::refuse(std::string_view why) const {
+  fmt::print(stderr, "{0}: {1}\nTry '{0} --help'.\n", impl_->innermost().name, why);
+  return kExitUsage;
 }
 
 std::string Flags::Impl::synopsis() const {

@@ -49,6 +49,10 @@ class Flags {
   // Nothing: run the program (the log level is set). Else: exit with this; what had to be said was said.
   std::optional<int> parse(int argc, const char* const* argv);
 
+  // Says on stderr what is wrong with the values given, and where to read more; kExitUsage. For what a
+  // program checks by itself, before it does anything.
+  int refuse(std::string_view why) const;
+
   std::string help() const;
   std::string bash_completion() const;
 

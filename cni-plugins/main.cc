@@ -3,8 +3,10 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <string>
 #include <string_view>
 
+#include "base/nearest.h"
 #include "cni-plugins/plugins.h"
 
 namespace {
@@ -46,7 +48,16 @@ int run_typed(std::string_view flag, std::string_view value) {
   if (flag == "--help" || flag == "-h") return std::fputs(kHelp, stdout) < 0;
   if (flag == "--version") return std::printf("thalweg-cni %s\n", THALWEG_VERSION) < 0;
   if (flag == "--completion" && value == "bash") return std::fputs(kCompletion, stdout) < 0;
-  std::fprintf(stderr, "thalweg-cni: %s: unknown option\nTry 'thalweg-cni --help'.\n", flag.data());
+  constexpr std::string_view kFlags[] = {"--help", "--version", "--completion"};
+  if (flag == "--completion") {
+    std::fprintf(stderr, "thalweg-cni: --completion: bash is the only shell\n");
+  } else {
+    const std::string meant(thalweg::nearest(flag, kFlags));
+    std::fprintf(stderr, "thalweg-cni: %s: unknown %s%s%s%s\n", flag.data(),
+                 flag.starts_with('-') ? "flag" : "argument", meant.empty() ? "" : "; did you mean ",
+                 meant.c_str(), meant.empty() ? "" : "?");
+  }
+  std::fputs("Try 'thalweg-cni --help'.\n", stderr);
   return 2;
 }
 

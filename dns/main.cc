@@ -130,6 +130,21 @@ Result<std::vector<Endpoint>> upstreams(const Config& config, const std::vector<
   return out;
 }
 
+Result<Name> apex(const std::string& zone) {
+  const Name name = TRY(context(Name::parse(zone), "--zone {}", zone));
+  return name.size() > 128 ? fail("--zone {}: longer than 128 bytes", zone) : Result<Name>(name);
+}
+
+// What can be said of the flags' values before anything is tried.
+Result<> check(const Config& config) {
+  TRY(endpoints(config.listen, "--listen"));
+  TRY(endpoints(config.upstream, "--upstream"));
+  TRY(apex(config.zone));
+  if (!config.metrics.empty() && !config.metrics.starts_with("unix:"))
+    TRY(context(parse_endpoint(config.metrics, 9153), "--metrics"));
+  return kube::check(config.objects);
+}
+
 // The addresses that ns.dns.<zone> has: those clients can be told.
 std::vector<Ip> name_servers(const std::vector<Endpoint>& listen) {
   std::vector<Ip> out;
@@ -177,8 +192,7 @@ class Program {
 
   Result<ZoneConfig> zone_config(const std::vector<Endpoint>& listen) {
     ZoneConfig out;
-    out.apex = TRY(context(Name::parse(config_.zone), "--zone"));
-    if (out.apex.size() > 128) return fail("--zone {}: longer than 128 bytes", config_.zone);
+    out.apex = TRY(apex(config_.zone));
     out.ttl_s = config_.ttl_s;
     out.pods = pod_names(config_.pods);
     out.name_servers = name_servers(listen);
@@ -272,5 +286,6 @@ int main(int argc, char** argv) {
   thalweg::Flags flags("thalweg-dns", "the cluster DNS server", thalweg::dns::kDescription);
   thalweg::dns::add_flags(flags, config);
   if (const auto exit = flags.parse(argc, argv)) return *exit;
+  if (const auto good = thalweg::dns::check(config); !good) return flags.refuse(good.error().message);
   return thalweg::dns::Program(std::move(config)).run();
 }

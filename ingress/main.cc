@@ -95,6 +95,16 @@ void add_process_flags(Flags& flags, Config& config) {
   flags.add("--drain-timeout-ms", config.drain_timeout_ms, "for requests under way when told to stop");
 }
 
+// What can be said of the flags' values before anything is tried.
+Result<> check(const Config& config) {
+  if (config.http.empty() && config.https.empty())
+    return fail("nothing to listen on: give --http or --https");
+  for (const auto& text : config.http) TRY(context(parse_address(text), "--http"));
+  for (const auto& text : config.https) TRY(context(parse_address(text), "--https"));
+  if (!config.metrics.empty()) TRY(context(parse_address(config.metrics), "--metrics"));
+  return kube::check(config.objects);
+}
+
 ProxyLimits to_limits(const Config& config) {
   ProxyLimits limits;
   limits.max_connections = config.max_connections;
@@ -173,8 +183,6 @@ class Program {
 
  private:
   Result<> prepare() {
-    if (config_.http.empty() && config_.https.empty())
-      return fail("nothing to listen on: give --http or --https");
     fallback_ = TRY(make_self_signed("thalweg-ingress.invalid"));
     raise_open_files();
     for (uint32_t i = 0; i < std::max(1u, config_.threads); ++i)
@@ -318,5 +326,6 @@ int main(int argc, char** argv) {
   flags.section("EXAMPLES", ingress::kExamples);
   flags.section("SIGNALS", ingress::kSignals);
   if (const auto code = flags.parse(argc, argv)) return *code;
+  if (const auto good = ingress::check(config); !good) return flags.refuse(good.error().message);
   return ingress::Program(std::move(config)).run();
 }

@@ -32,10 +32,16 @@ Result<std::unique_ptr<Source>> manifest_source(asio::io_context& io, SourceOpti
 
 }  // namespace
 
-Result<std::unique_ptr<Source>> make_source(asio::io_context& io, SourceOptions options) {
+Result<> check(const SourceOptions& options) {
   const int given = !options.manifests.empty() + !options.kubeconfig.empty() + !options.api.empty();
   if (given > 1)
     return fail("only one of --manifests, --kubeconfig and --api can say where objects come from");
+  if (!options.api.empty() && options.api != "in-cluster") TRY(parse_api(options.api));
+  return {};
+}
+
+Result<std::unique_ptr<Source>> make_source(asio::io_context& io, SourceOptions options) {
+  TRY(check(options));
   if (options.kinds.empty()) options.kinds = every_kind_but_secret();
   if (!options.on_error)
     options.on_error = [](const std::string& text) { log::warn("objects", {{"error", text}}); };

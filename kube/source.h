@@ -23,6 +23,9 @@ struct SourceOptions {
   std::function<void(const std::string&)> on_error;  // none: logged as a warning
 };
 
+// What the flags alone can tell: no two of them say where objects come from, and --api is one of its forms.
+Result<> check(const SourceOptions& options);
+
 // Fails on flags, a kubeconfig or credentials that cannot work; an API server that is away is no failure.
 Result<std::unique_ptr<Source>> make_source(asio::io_context& io, SourceOptions options);
 

@@ -9,6 +9,7 @@
 #include "dataplane/agent/agent.h"
 #include "dataplane/agent/node_ports.h"
 #include "dataplane/agent/xdp_uplink.h"
+#include "kube/source.h"
 
 namespace thalweg::dataplane {
 namespace {
@@ -50,16 +51,19 @@ void declare(Flags& flags, Given& given) {
       "comma between them");
   flags.add("--tunnel-port", options.tunnel_port, "UDP port of VXLAN");
   flags.add("--overlay", given.overlay,
-            "how pods of other nodes are reached: vxlan, auto (directly where the node is on the uplink's "
-            "segment) or direct; the same on every node");
+            "how pods of other nodes are reached: auto is directly where the node is on the uplink's segment "
+            "(docs/decisions/0004 says when that is right), by tunnel elsewhere; the same on every node",
+            {.choices = {"vxlan", "auto", "direct"}});
   flags.add(
       "--return-mode", given.return_mode,
       "how a LoadBalancer's or external address answers the outside when the backend is on another node: "
-      "snat (by this node) or dsr (by the backend's node itself); the same on every node");
+      "snat (by this node) or dsr (by the backend's node itself); the same on every node",
+      {.choices = {"snat", "dsr"}});
   flags.add(
       "--xdp", given.xdp,
       "what the outside asks of backends on other nodes, sent on before the kernel makes an skb of it: auto "
-      "(native where that costs nothing else), native (a driver without it is an error) or off");
+      "(native where that costs nothing else), native (a driver without it is an error) or off",
+      {.choices = {"auto", "native", "off"}});
   flags.add("--mtu", given.mtu, "largest packet of a pod, bytes, or auto (the uplink's less 50)");
   flags.add("--no-masquerade", given.no_masquerade, "pods reach the world with their own addresses");
   flags.add("--verify-ms", given.verify_ms,
@@ -102,6 +106,7 @@ Result<bool> parse_return_mode(const std::string& text) {
 Result<AgentOptions> checked(Given given) {
   AgentOptions& options = given.options;
   if (options.node_name.empty() && !given.cleanup) return fail("--node-name is required");
+  TRY(kube::check({.manifests = options.manifests, .kubeconfig = options.kubeconfig, .api = options.api}));
   options.service_cidrs = TRY(cidrs(given.service_cidrs, "--service-cidr"));
   options.external_ip_cidrs = TRY(cidrs(given.external_ip_cidrs, "--external-ip-cidr"));
   options.node_port_cidrs =
@@ -146,10 +151,7 @@ int main(int argc, char** argv) {
   if (const auto code = flags.parse(argc, argv)) return *code;
   const bool cleanup = given.cleanup;
   auto options = dataplane::checked(std::move(given));
-  if (!options) {
-    log::error("usage", {{"error", options.error().message}});
-    return kExitUsage;
-  }
+  if (!options) return flags.refuse(options.error().message);
   if (!cleanup) return dataplane::run(std::move(*options));
   if (const auto done = dataplane::clean_up(*options); !done) {
     log::error("clean up", {{"error", done.error().message}});

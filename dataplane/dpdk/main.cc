@@ -102,6 +102,13 @@ Result<Worker::Config> worker_config(const Arguments& arguments) {
   return config;
 }
 
+Result<std::vector<Cidr>> external_ip_cidrs(const Arguments& arguments) {
+  std::vector<Cidr> parsed;
+  for (const auto& text : arguments.external_ip_cidr)
+    parsed.push_back(TRY(context(Cidr::parse(text), "--external-ip-cidr")));
+  return parsed;
+}
+
 Result<Config> edge_config(const Arguments& arguments, const Worker::Config& worker, const Port& port) {
   Config config;
   config.node_name = arguments.node_name;
@@ -116,8 +123,7 @@ Result<Config> edge_config(const Arguments& arguments, const Worker::Config& wor
   config.underlay_v6 = !config.v6.is_none();
   config.uplink_mtu = port.mtu();
   config.mtu = static_cast<uint16_t>(port.mtu() - (config.underlay_v4 ? 50 : 70));
-  for (const auto& text : arguments.external_ip_cidr)
-    config.external_ip_cidrs.push_back(TRY(context(Cidr::parse(text), "--external-ip-cidr")));
+  config.external_ip_cidrs = TRY(external_ip_cidrs(arguments));
   return config;
 }
 
@@ -136,11 +142,20 @@ Result<Device> device(const Arguments& arguments) {
   return Device{af_packet_vdev(arguments.port_iface, arguments.port_mtu), kAfPacketDevice};
 }
 
+// What can be said of the flags' values before anything is tried.
+Result<> check(const Arguments& arguments) {
+  TRY(worker_config(arguments));
+  TRY(device(arguments));
+  TRY(external_ip_cidrs(arguments));
+  if (!arguments.mac.empty()) TRY(context(nl::parse_mac(arguments.mac), "--mac"));
+  if (arguments.port_mtu < 1280 || arguments.port_mtu > 9000)
+    return fail("--port-mtu {}: not from 1280 to 9000", arguments.port_mtu);
+  return kube::check(arguments.objects);
+}
+
 Result<> serve(const Arguments& arguments) {
   auto config = TRY(worker_config(arguments));
   const auto of = TRY(device(arguments));
-  if (arguments.port_mtu < 1280 || arguments.port_mtu > 9000)
-    return fail("--port-mtu {}: not from 1280 to 9000", arguments.port_mtu);
   TRY(make_dirs(arguments.run_dir));
   Eal eal = TRY(Eal::start({.core = arguments.core,
                             .memory_mb = arguments.memory_mb,
@@ -182,6 +197,7 @@ int run(int argc, char** argv) {
   Flags flags("thalweg-edge", "the DPDK load balancer in front of the nodes", kDescription);
   add_flags(flags, arguments);
   if (const auto code = flags.parse(argc, argv)) return *code;
+  if (const auto good = check(arguments); !good) return flags.refuse(good.error().message);
   if (const auto served = serve(arguments); !served) {
     log::error("cannot run", {{"error", served.error().message}});
     return kExitFailed;

@@ -75,6 +75,20 @@ TEST_F(FlagsTest, BadUsageIsOneLineAndExitTwo) {
   }
 }
 
+// An unknown flag is told before one that is missing: often they are the same.
+TEST_F(FlagsTest, AnUnknownWordIsNamedWithTheNearestOne) {
+  const std::pair<std::vector<const char*>, std::string> cases[] = {
+      {{"--node-nmae", "n"}, "prog: --node-nmae: unknown flag; did you mean --node-name?"},
+      {{"--node=n"}, "prog: --node: unknown flag; did you mean --node-name?"},
+      {{"--prot", "53"}, "prog: --prot: unknown flag; did you mean --port?"},
+      {{"--log-levl", "info"}, "prog: --log-levl: unknown flag; did you mean --log-level?"},
+      {{"--frobnicate"}, "prog: --frobnicate: unknown flag"},
+      {{"--node-name", "n", "stray"}, "prog: stray: unexpected argument"},
+      {{"--once"}, "prog: --node-name is required"}};
+  for (const auto& [argv, expected] : cases)
+    EXPECT_EQ(parse(flags, argv).err, expected + "\nTry 'prog --help'.\n");
+}
+
 TEST_F(FlagsTest, HelpReadsAsAManual) {
   const Outcome run = parse(flags, {"--help"});
   EXPECT_EQ(run.exit, kExitOk);
@@ -106,6 +120,9 @@ TEST(FlagsCommands, OneIsChosenAndHasItsOwnHelp) {
   EXPECT_THAT(parse(flags, {"--help"}).out, HasSubstr("COMMANDS\n    status\n        how it is\n"));
   EXPECT_EQ(parse(flags, {}).exit, kExitUsage);
   EXPECT_EQ(parse(flags, {"frobnicate"}).exit, kExitUsage);
+  EXPECT_THAT(parse(flags, {"statsu"}).err, HasSubstr("prog: statsu: unknown command; did you mean status?"));
+  EXPECT_THAT(parse(flags, {"why", "a/b", "--hlep"}).err,
+              HasSubstr("prog why: --hlep: unknown flag; did you mean --help?"));
 }
 
 // The script is run, not only looked at.
