@@ -16,11 +16,10 @@ static __always_inline _Bool is_plain(const struct pkt* p) {
          p->l3 == sizeof(struct eth_header) && !is_connecting(p);
 }
 
-/* Known, translated or left to another node, and on its way out. The first answer moves its flow's entries:
- * tc's. */
+/* On its way out again, as the flow's entry says: without one that holds there is no hop. The first answer
+ * moves the entry: tc's. */
 static __always_inline _Bool is_passing_through(const struct pkt* p) {
-  if (!p->known || !(p->nat || p->dsr) || (p->opening && p->reply)) return 0;
-  if (p->hop.ifindex != p->ifindex) return 0;
+  if (p->hop.ifindex != p->ifindex || (p->opening && p->reply)) return 0;
   return p->hop.kind == HOP_WORLD ||
          (!p->tunneled && (p->hop.kind == HOP_TUNNEL || p->hop.kind == HOP_DIRECT));
 }
@@ -118,7 +117,15 @@ static __always_inline enum verdict send(struct pkt* p) {
   return verdict == DROP ? DROP : write_macs(p, p->hop.mac, p->hop.host_mac);
 }
 
+/* Whether any packet has ever come that is not for here: this is all that most nodes pay. */
+static __always_inline _Bool passes_by(void) {
+  const __u32 zero = 0;
+  const __u32* noted = lookup(0, passes_by, &zero);
+  return noted && *noted;
+}
+
 SEC("xdp.frags") int at_uplink(struct xdp_md* ctx) {
+  if (!passes_by()) return XDP_PASS;
   const __u32 zero = 0;
   struct xdp_packet packet = {.ctx = ctx};
   struct carried c = {.pkt = {.origin = FROM_UPLINK,

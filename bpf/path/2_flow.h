@@ -155,13 +155,15 @@ static __always_inline struct flow* find_flow(struct pkt* p, _Bool side) {
   return 0;
 }
 
-/* The host's own socket is a service's backend, asked by the uplink: from now on its answers are looked for
- * there (host_answer.h). */
-static __always_inline void note_host_serves(struct pkt* p) {
+/* A service is asked by the uplink. Its backend is the host's own socket: from now on its answers are looked
+ * for there (host_answer.h). Or it is on another node: from now on XDP looks at what comes in. */
+static __always_inline void note_who_serves(struct pkt* p) {
   const __u32 zero = 0;
-  if (!p->nat || p->hop.kind != HOP_HOST || p->origin != FROM_UPLINK) return;
-  __u32* serves = lookup(p, host_serves, &zero);
-  if (serves && !*serves) *serves = 1;
+  if (!(p->nat || p->dsr) || p->origin != FROM_UPLINK) return;
+  __u32* noted = 0;
+  if (p->hop.ifindex == p->ifindex) noted = lookup(p, passes_by, &zero);
+  if (p->nat && p->hop.kind == HOP_HOST) noted = lookup(p, host_serves, &zero);
+  if (noted && !*noted) *noted = 1;
 }
 
 static __always_inline _Bool was_answer_to(struct pkt* p, const struct flow* entry) {
@@ -228,7 +230,7 @@ static __always_inline void describe(struct pkt* p, struct flow* entry, _Bool si
 proved_alone int remember_new(struct pkt* p) {
   const __u32 zero = 0;
   if (!p) return 0;
-  note_host_serves(p);
+  note_who_serves(p);
   if (p->occupied && !p->nat) return 0; /* a stranger's packet may not put an end to a pod's flow */
   struct flow* entry = lookup(p, scratch, &zero);
   if (!entry) return 0;
@@ -277,7 +279,7 @@ proved_alone int remember_again(struct pkt* p) {
   const struct flow_key key = key_of(&p->now, p->protocol);
   struct flow* entry = p->opening ? lookup(p, opening, &key) : lookup(p, flows, &key);
   if (!entry) return 0; /* evicted meanwhile */
-  note_host_serves(p);
+  note_who_serves(p);
   const _Bool side = source_is_b(&p->now);
   if (p->stale) entry->hops[!side].kind = HOP_NONE; /* the other side's way may have changed as well */
   struct hop hop = p->hop;

@@ -113,6 +113,17 @@ class Cluster:
         # Nothing here finishes checksums that a veth leaves to hardware, and DPDK reads the frames as they are.
         self.lab.call(["ethtool", "-K", "p-edge", "tx", "off", "rx", "off"], ns="lan")
 
+    def take_xdp(self, node):
+        """What a node's uplink sends by XDP arrives only where a program waits at the other end: here, one that lets all pass."""
+        programs = f"{self.folder}/bpf/lan"
+        if not os.path.exists(programs):
+            run("bpftool", "prog", "loadall", f"{self.binaries}/../bpf/bpf_skeleton/bpf/gate.bpf.o", programs)
+        self.lab.call(["bpftool", "net", "attach", "xdp", "pinned", f"{programs}/at_uplink", "dev", f"p-{node}"], ns="lan")
+
+    def finish_checksums(self, place):
+        """Finished packets, as they come off a wire: a veth by itself passes on what hardware would still finish."""
+        self.lab.call(["ethtool", "-K", "eth0", "tx", "off"], ns=place)
+
     # ---- a node --------------------------------------------------------------------------------------------
 
     def run_dir(self, node):

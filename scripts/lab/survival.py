@@ -27,11 +27,17 @@ class SurvivalCluster(BareCluster):
     """The demo's nodes and pods with agents of either build, and what the traffic goes through."""
 
     def __init__(self, binaries, prefix):
-        super().__init__(binaries, prefix)
+        super().__init__(binaries, prefix, ("--xdp", "native"))
         tests = f"{os.path.dirname(binaries)}/tests"
         self.builds = {"this": f"{binaries}/thalwegd", "next": f"{tests}/thalwegd_next"}
         self.traffic = f"{tests}/traffic"
         self.runs = {node: "this" for node in NODES}
+
+    def make_underlay(self):
+        super().make_underlay()
+        for node in NODES:
+            self.take_xdp(node)
+        self.finish_checksums("out")
 
     def start_servers(self):
         self.put("traffic.yaml",
@@ -217,6 +223,8 @@ class Survival(Checks):
         for node in NODES:
             self.say(f"one set of pins on {node}, no gate", not pins_left(self.c, node), pins_left(self.c, node))
             print(f"        drops on {node} since its tables were made: {json.dumps(self.c.drops(node))}")
+        by_xdp = self.c.status("n1")["byXdp"]["packets"]  # the node the outside asks
+        self.say(f"{by_xdp} packets sent on by XDP", by_xdp > 0)
         took_over, complaints = said(self.c)
         self.say(f"{took_over} times one layout took over from the other, without a warning", not complaints, " | ".join(complaints[:10]))
 

@@ -7,9 +7,9 @@ import sys
 import time
 
 from cluster import NODES, OUTSIDE, OUTSIDE6, BareCluster
-from host import ip, run
+from host import ip
 from return_modes import BALANCER, BALANCER6, DOWNLOAD, UPLOAD, ReturnModes
-from trial import flags, run as run_trial
+from trial import flags, run
 
 SEGMENT = 1500  # no packet is larger, so at least bytes / SEGMENT of them pass
 
@@ -21,19 +21,12 @@ class XdpCluster(BareCluster):
 
     def make_underlay(self):
         super().make_underlay()
-        # A veth takes what its peer sends by XDP only where a program of its own waits: here, the one that lets all pass.
-        programs = f"{self.folder}/bpf/lan"
-        run("bpftool", "prog", "loadall", f"{self.binaries}/../bpf/bpf_skeleton/bpf/gate.bpf.o", programs)
-        self.lab.call(["bpftool", "net", "attach", "xdp", "pinned", f"{programs}/at_uplink", "dev", "p-n1"], ns="lan")
-        self.plain("out")
-
-    def plain(self, place):
-        """Finished packets, as they come off a wire: a veth by itself passes on what hardware would still finish."""
-        self.lab.call(["ethtool", "-K", "eth0", "tx", "off"], ns=place)
+        self.take_xdp("n1")
+        self.finish_checksums("out")
 
     def add_pod(self, pod):
         super().add_pod(pod)
-        self.plain(pod)
+        self.finish_checksums(pod)
 
     def start_agent(self, node):
         common = self.agent_flags
@@ -119,7 +112,7 @@ def main():
     parser.add_argument("--overlay", default="vxlan", choices=("vxlan", "auto"))
     options = parser.parse_args()
     cluster = XdpCluster(options.bin, options.prefix, ("--return-mode", options.mode, "--overlay", options.overlay))
-    return run_trial("xdp", options, cluster, lambda cluster: Xdp(cluster, options.mode).all())
+    return run("xdp", options, cluster, lambda cluster: Xdp(cluster, options.mode).all())
 
 
 if __name__ == "__main__":

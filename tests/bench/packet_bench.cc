@@ -5,6 +5,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>
+#include <net/if.h>
 #include <sched.h>
 #include <sys/utsname.h>
 
@@ -35,10 +36,11 @@ const std::string kPod = "198.51.100.10", kNeighbour = "198.51.100.11", kVip = "
   std::exit(1);
 }
 
-// `return TC_ACT_OK`, or XDP_ABORTED: what calling any program costs.
+// `return TC_ACT_OK`, or XDP_PASS: what calling any program costs.
 int empty_program(bpf_prog_type type = BPF_PROG_TYPE_SCHED_CLS) {
+  const int passes = type == BPF_PROG_TYPE_XDP ? XDP_PASS : 0;
   const bpf_insn code[] = {
-      {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0},
+      {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = passes},
       {.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0}};
   const int fd = bpf_prog_load(type, "empty", "GPL", code, std::size(code), nullptr);
   if (fd < 0) give_up("load the empty program");
@@ -146,6 +148,16 @@ class Path {
   Path(const Path&) = delete;
   Path& operator=(const Path&) = delete;
 
+  void put(const PutRow& row) {
+    constexpr const char* kNames[] = {
+#define TABLE(name, kind, key, value, entries, writer) "tw_" #name,
+#include "bpf/maps.def"
+#undef TABLE
+    };
+    const int fd = bpf_object__find_map_fd_by_name(skeleton_->obj, kNames[row.table]);
+    if (bpf_map_update_elem(fd, row.key.data(), row.value.data(), BPF_ANY) != 0) give_up(kNames[row.table]);
+  }
+
   int from_pod() const { return bpf_program__fd(skeleton_->progs.from_pod); }
   int from_uplink() const { return bpf_program__fd(skeleton_->progs.from_uplink); }
   int to_uplink() const { return bpf_program__fd(skeleton_->progs.to_uplink); }
@@ -164,16 +176,6 @@ class Path {
   uint32_t opening_rows() const { return bpf_map__max_entries(skeleton_->maps.tw_opening); }
 
  private:
-  void put(const PutRow& row) {
-    constexpr const char* kNames[] = {
-#define TABLE(name, kind, key, value, entries, writer) "tw_" #name,
-#include "bpf/maps.def"
-#undef TABLE
-    };
-    const int fd = bpf_object__find_map_fd_by_name(skeleton_->obj, kNames[row.table]);
-    if (bpf_map_update_elem(fd, row.key.data(), row.value.data(), BPF_ANY) != 0) give_up(kNames[row.table]);
-  }
-
   // A figure of packets that were dropped would be a lie.
   static void must_forward(int program, const Bytes& packet) {
     constexpr uint32_t kRedirect = 7;  // TC_ACT_REDIRECT
@@ -432,11 +434,19 @@ void measure_xdp(Path& path, int empty) {
   auto node = XdpNode::make("twb-xdp", xdp);
   if (!node) give_up(node.error().message.c_str());
   const auto done = node->netns().run([&]() -> Result<> {
+    const int empty_xdp = empty_program(BPF_PROG_TYPE_XDP);
+    // Attached, as ours is: only then the kernel calls it directly.
+    const Fd attached(bpf_link_create(empty_xdp, static_cast<int>(if_nametoindex("up1")), BPF_XDP, nullptr));
+    if (!attached) give_up("attach the empty XDP program");
+    const Next own = always(Frame{.from = kWorld, .to = kThis, .tcp_flags = kAck}.bytes());
+    path.put(passes_by(0));  // pods and uplink are one interface in the scenes before
+    const auto idle = in_turn({{empty_xdp, own, 0, 0, true}, {xdp, own, 0, 0, true}});
+    print("xdp_idle_ns", idle[1] - idle[0], "the empty XDP program taken off: nothing has passed by yet",
+          idle[0]);
     const Passing scene = open_passing(path);
     must_send(xdp, scene.onwards, XDP_TX);
     must_send(xdp, scene.back, XDP_TX);
     must_send(xdp, scene.to_pod, XDP_PASS);
-    const int empty_xdp = empty_program(BPF_PROG_TYPE_XDP);
     std::vector<Side> sides = {{empty, always(scene.onwards), 0, kUplinkIfindex},
                                {empty_xdp, always(scene.onwards), 0, 0, true}};
     for (const Bytes& bytes : {scene.onwards, scene.back, scene.to_pod}) {

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstdlib>
 #include <optional>
 #include <vector>
 
@@ -79,8 +80,9 @@ class KernelEngine : public Engine {
     put_.clear();
     for (const table_id table : {TABLE_flows, TABLE_opening, TABLE_affinities, TABLE_fragments})
       forget(table);
-    const uint32_t zero = 0;  // a row without a put, too
-    bpf_map_update_elem(fd(TABLE_host_serves), &zero, &zero, BPF_ANY);
+    const uint32_t zero = 0;  // rows without a put, too
+    for (const table_id noted : {TABLE_host_serves, TABLE_passes_by})
+      bpf_map_update_elem(fd(noted), &zero, &zero, BPF_ANY);
     return {};
   }
 
@@ -153,23 +155,32 @@ class KernelEngine : public Engine {
 
 // ---- XDP before tc
 
-struct XdpCloser {
-  void operator()(xdp_bpf* skeleton) const { xdp_bpf__destroy(skeleton); }
+struct ObjectCloser {
+  void operator()(bpf_object* object) const { bpf_object__close(object); }
 };
-using XdpSkeleton = std::unique_ptr<xdp_bpf, XdpCloser>;
+using ObjectPtr = std::unique_ptr<bpf_object, ObjectCloser>;
+
+// The one built in, or a broken one (xdp_mutants.py).
+ObjectPtr open_xdp() {
+  if (const char* path = std::getenv("THALWEG_XDP_OBJECT"))
+    return ObjectPtr(bpf_object__open_file(path, nullptr));
+  size_t size = 0;
+  const void* elf = xdp_bpf__elf_bytes(&size);
+  return ObjectPtr(bpf_object__open_mem(elf, size, nullptr));
+}
 
 // The program on the other engine's tables.
-Result<XdpSkeleton> load_xdp(const KernelEngine& tc) {
-  XdpSkeleton skeleton(xdp_bpf__open());
-  if (!skeleton) return fail_errno(errno, "open the XDP program");
+Result<ObjectPtr> load_xdp(const KernelEngine& tc) {
+  ObjectPtr object = open_xdp();
+  if (!object) return fail_errno(errno, "open the XDP program");
   for (int table = 0; table < TABLES; ++table) {
-    bpf_map* map = bpf_object__find_map_by_name(skeleton->obj, kMapNames[table]);
+    bpf_map* map = bpf_object__find_map_by_name(object.get(), kMapNames[table]);
     if (const int code = map ? bpf_map__reuse_fd(map, tc.fd(static_cast<table_id>(table))) : 0; code != 0)
       return fail_errno(-code, "share the table {}", kMapNames[table]);
   }
-  if (const int code = xdp_bpf__load(skeleton.get()); code != 0)
+  if (const int code = bpf_object__load(object.get()); code != 0)
     return fail_errno(-code, "load the XDP program");
-  return skeleton;
+  return object;
 }
 
 class XdpBeforeTc : public XdpEngine {
@@ -177,9 +188,10 @@ class XdpBeforeTc : public XdpEngine {
   static Result<std::unique_ptr<XdpEngine>> make() {
     std::unique_ptr<XdpBeforeTc> engine(new XdpBeforeTc(TRY(load())));
     engine->xdp_ = TRY(load_xdp(engine->tc_));
-    engine->node_.emplace(TRY(XdpNode::make("twt-x-packet", bpf_program__fd(engine->xdp_->progs.at_uplink))));
+    engine->node_.emplace(TRY(XdpNode::make("twt-x-packet", engine->program())));
     return engine;
   }
+
   std::string name() const override { return "XDP before tc"; }
   bool can_drop_for(drop_reason reason) const override { return tc_.can_drop_for(reason); }
   bool can_take(const Bytes& packet) const override { return tc_.can_take(packet); }
@@ -211,11 +223,12 @@ class XdpBeforeTc : public XdpEngine {
 
  private:
   explicit XdpBeforeTc(Skeleton tc) : tc_(std::move(tc)) {}
+  int program() const { return bpf_program__fd(bpf_object__find_program_by_name(xdp_.get(), "at_uplink")); }
 
   // Nothing: it passes, untouched.
   Result<std::optional<Seen>> run_xdp(const Bytes& packet) {
     Bytes out;
-    const RanXdp ran = TRY(packet::run_xdp(bpf_program__fd(xdp_->progs.at_uplink), packet, &out));
+    const RanXdp ran = TRY(packet::run_xdp(program(), packet, &out));
     if (ran.verdict == XDP_PASS && out == packet) return std::nullopt;
     if (ran.verdict != XDP_TX)
       return fail("XDP said {}{}", ran.verdict, out == packet ? "" : " and touched the packet");
@@ -232,7 +245,7 @@ class XdpBeforeTc : public XdpEngine {
   }
 
   KernelEngine tc_;
-  XdpSkeleton xdp_;
+  ObjectPtr xdp_;
   std::optional<XdpNode> node_;
   bool took_ = false;
 };

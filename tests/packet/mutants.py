@@ -21,30 +21,32 @@ FEWEST = 30
 
 
 class Mutant:
+    folder = "bpf/path"
+
     def __init__(self, name, line):
         self.name, self.line, self.file, self.old, self.new = name, line, None, [], []
 
     def write(self, source, folder):
         """The broken file, where it is found before the one it is a copy of; empty, or why there is none."""
-        with open(f"{source}/bpf/path/{self.file}") as file:
+        with open(f"{source}/{self.folder}/{self.file}") as file:
             text = file.read()
         old = "\n".join(self.old)
         if text.count(old) != 1:
             return f"its text stands {text.count(old)} times in {self.file}, not once"
-        os.makedirs(f"{folder}/bpf/path")
-        with open(f"{folder}/bpf/path/{self.file}", "w") as file:
+        os.makedirs(f"{folder}/{self.folder}/{os.path.dirname(self.file)}")
+        with open(f"{folder}/{self.folder}/{self.file}", "w") as file:
             file.write(text.replace(old, "\n".join(self.new)))
         return ""
 
 
-def read_mutants(path):
+def read_mutants(path, kind=Mutant):
     """[name], the file, then lines that go (- ) and lines that come instead (+ )."""
     mutants = []
     with open(path) as file:
         for number, line in enumerate(file, 1):
             line = line.rstrip("\n")
             if line.startswith("["):
-                mutants.append(Mutant(line.strip("[]"), number))
+                mutants.append(kind(line.strip("[]"), number))
             elif line[:2] in ("- ", "+ ", "+"):
                 (mutants[-1].old if line[0] == "-" else mutants[-1].new).append(line[2:])
             elif line and not line.startswith("#"):

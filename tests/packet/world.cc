@@ -206,6 +206,7 @@ PutRow moved(const std::string& backend, uint32_t number) {
 }
 
 PutRow host_never_served() { return row(TABLE_host_serves, kZero, uint32_t{0}); }
+PutRow passes_by(uint32_t noted) { return row(TABLE_passes_by, kZero, noted); }
 PutRow generation(uint64_t number) { return row(TABLE_generation, kZero, number); }
 
 Rows operator+(Rows rows, const PutRow& row) {

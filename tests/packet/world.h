@@ -63,6 +63,7 @@ PutRow moved(const std::string& backend, uint32_t number);
 PutRow generation(uint64_t number);
 // As if no service's flow had ever been handed to this node's own stack.
 PutRow host_never_served();
+PutRow passes_by(uint32_t noted);
 
 Rows operator+(Rows rows, const PutRow& row);
 Rows operator+(Rows rows, const Rows& more);
