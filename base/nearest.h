@@ -1,4 +1,5 @@
-// What somebody probably meant who typed something else: for errors about flags and commands (base/flags, thalweg-cni).
+// What somebody probably meant who typed something else: for errors about flags and commands (base/flags,
+// thalweg-cni).
 #pragma once
 
 #include <algorithm>

@@ -83,6 +83,10 @@ own_frame int refuse_call(struct bpf_sock_addr* ctx, struct pkt* p, const struct
   if (ctx->protocol == PROTO_UDP && call == CONNECT) return GO_ON;
   /* Whether a pod may ask is decided by its address, which its packets have. */
   if (p->reason == DROP_SOURCE_RANGE && !is_of_host(ctx, node)) return GO_ON;
+  /* An answer of this host to itself, perhaps: it was asked in the service's name (stage 6). Packets know. */
+  const __u16 port = net16(p->now.destination_port);
+  if (p->reason == DROP_NO_SERVICE_PORT && port >= node->masquerade_first && port <= node->masquerade_last)
+    return GO_ON;
   count(p, p->reason, 0);
   const _Bool is_told = p->reason == DROP_NO_BACKEND || p->reason == DROP_NO_SERVICE_PORT;
   bpf_set_retval(is_told ? -ECONNREFUSED : -EHOSTUNREACH);

@@ -17,7 +17,7 @@
  * here. */
 static __always_inline _Bool needs_masquerade(struct pkt* p) {
   if (p->origin == FROM_POD && p->hop.kind == HOP_WORLD) return node_of(p)->flags & NODE_MASQUERADE;
-  if (p->nat && same_addr(&p->now.source, &p->to.destination)) return 1; /* a pod that reached itself */
+  if (p->nat && same_addr(&p->now.source, &p->to.destination)) return 1; /* who reached itself */
   return p->nat && p->origin == FROM_UPLINK && p->hop.kind != HOP_ENDPOINT && p->hop.kind != HOP_HOST;
 }
 
@@ -48,11 +48,13 @@ proved_alone enum verdict choose_port(struct pkt* p) {
   return drop(p, DROP_NO_MASQUERADE_PORT);
 }
 
+/* The host that asks itself through a service does so in the service's name: what it would answer to an
+ * address of its own goes by the loopback, past the path, while service addresses lead back here. */
 static __always_inline enum verdict masquerade(struct pkt* p) {
   const struct addr* source = is_v4(&p->to.destination) ? &node_of(p)->v4 : &node_of(p)->v6;
   if (is_none(source)) return CONTINUE; /* no address of that family: the packet goes as it is */
   p->nat = 1;
-  p->to.source = *source;
+  p->to.source = p->origin == FROM_HOST ? p->now.destination : *source;
   return choose_port(p);
 }
 

@@ -184,8 +184,13 @@ class HostBackend(Checks):
                 self.row(f"host {place}: pods by {address}", "web-1 web-2", " ".join(sorted(seen)))
             for number, server in ((0xb0, "n1"), (0xb1, "n2")):
                 self.both(f"host {place}: ClusterIP", place, f"10.96.0.{number}", 80, f"{server} {v4}")
-                if server != place:
-                    self.both(f"host {place}, packets: ClusterIP", place, f"10.96.0.{number}", 80, f"{server} {v4}", hooked=False)
+                for service, own in ((f"10.96.0.{number}", v4), (f"fd00:10:96::{number:x}", v6)):
+                    # What it asks of itself comes in the service's name, so that the answer leads back to the path.
+                    client = service if server == place else own
+                    self.both(f"host {place}, packets: ClusterIP", place, service, 80, f"{server} {client}", hooked=False)
+                if server == place:
+                    seen = self.c.ask(place, "tcp", f"10.96.0.{number}", 80, 3_000_000, hooked=False).split()
+                    self.row(f"host {place}, packets: 3 MB of itself", f"{server} 3000000", " ".join([*seen[:1], *seen[-1:]]))
 
     def flows_stay(self):
         """A connection lives on under a dead agent, and under the next one's programs."""

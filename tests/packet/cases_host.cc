@@ -195,6 +195,24 @@ void port_used_again(std::vector<Case>& out) {
                   comes}});
 }
 
+// No socket hook has seen the process: the service's address takes the answer back to the path.
+void asks_itself(std::vector<Case>& out) {
+  const auto ask = [&](const Frame& asked, const std::string& node) {
+    Frame given = at_host(asked);
+    given.from = asked.to, given.from_port = kMasqueradePort, given.to = node;
+    const Step question{FROM_HOST, asked.bytes(), redirected(HOP_HOST, to_host(given).bytes())};
+    const Step answered{FROM_HOST, answer(given).bytes(),
+                        redirected(HOP_HOST, to_host(answer(asked)).bytes())};
+    out.push_back({"the host asks itself through a service",
+                   pods() + service(asked.to, asked.to_port, asked.protocol, node, kSocket),
+                   {question, answered, question, answered}});
+  };
+  for (const uint8_t protocol : {kTcp, kUdp, kSctp}) {
+    ask({.from = kThis, .to = kVip, .protocol = protocol}, kThis);
+    ask({.from = kThis6, .to = "fd00:10:96::80", .protocol = protocol}, kThis6);
+  }
+}
+
 // ---- between the addresses of nodes there is no tunnel, once NAT has spoken
 
 void between_nodes(std::vector<Case>& out) {
@@ -246,6 +264,7 @@ std::vector<Case> host_cases() {
   fragments(out);
   not_ours(out);
   port_used_again(out);
+  asks_itself(out);
   between_nodes(out);
   return out;
 }

@@ -244,6 +244,7 @@ drop_reason Oracle::masquerade(Way& way, hop_kind hop) {
   if (leaves || itself || onward) {
     way.nat = true;
     way.frame.from = way.frame.to.find(':') == std::string::npos ? kThisNode : kThisNode6;
+    if (way.sent.from == FROM_HOST) way.frame.from = way.sent.frame.to;
   } else if (!way.nat || !is_taken(way)) {
     return DROP_NONE;
   }
