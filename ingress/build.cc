@@ -30,12 +30,19 @@ class Builder {
   Built build() {
     for (const auto& [key, slice] : cluster_.endpoint_slices)
       slices_[{key.ns, slice->service}].push_back(slice.get());
-    for (const auto& [key, ingress] : cluster_.ingresses)
-      if (serves(*ingress, options_)) add_ingress(key.str(), *ingress);
+    for (const kube::Ingress* ingress : oldest_first()) add_ingress(ingress->meta.key.str(), *ingress);
     return std::move(built_);
   }
 
  private:
+  std::vector<const kube::Ingress*> oldest_first() const {
+    std::vector<const kube::Ingress*> served;
+    for (const auto& [key, ingress] : cluster_.ingresses)
+      if (serves(*ingress, options_)) served.push_back(ingress.get());
+    std::ranges::stable_sort(served, {}, [](const kube::Ingress* one) { return one->meta.created_s; });
+    return served;
+  }
+
   void add_ingress(const std::string& name, const kube::Ingress& ingress) {
     for (const auto& rule : ingress.rules) add_rule(name, ingress, rule);
     if (!ingress.default_backend) return;

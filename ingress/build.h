@@ -22,8 +22,9 @@ struct Built {
 };
 
 // https://kubernetes.io/docs/concepts/services-networking/ingress/. Where two Ingresses claim the same host
-// and path the one whose namespace/name sorts first has it. A Service that is missing or has no ready
-// endpoints keeps its route (answered 503), so that a request never falls through to somebody else's.
+// and path the older one has it (of the same second: the one whose namespace/name sorts first), so that
+// nobody takes over a path that is served. A Service that is missing or has no ready endpoints keeps its
+// route (answered 503), so that a request never falls through to somebody else's.
 Built build_routes(const kube::Cluster& cluster, const BuildOptions& options);
 
 // True when this ingress serves the object; also decides whose TLS entries count.

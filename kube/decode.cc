@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cctype>
+#include <charconv>
+#include <chrono>
 
 #include "kube/decode_kinds.h"
 
@@ -39,6 +41,42 @@ std::string decode_name(const Field& field, std::string_view what) {
   return name;
 }
 
+// As the API writes times (RFC 3339, whole seconds of UTC): "2026-11-23T09:30:00Z".
+constexpr std::string_view kTimeForm = "0000-00-00T00:00:00Z";
+
+std::optional<int64_t> parse_time(std::string_view text) {
+  if (text.size() != kTimeForm.size()) return std::nullopt;
+  for (size_t i = 0; i < text.size(); ++i)
+    if (kTimeForm[i] == '0' ? text[i] < '0' || text[i] > '9' : text[i] != kTimeForm[i]) return std::nullopt;
+  const auto number = [&](size_t at, size_t length) {
+    unsigned value = 0;
+    std::from_chars(text.data() + at, text.data() + at + length, value);
+    return value;
+  };
+  using namespace std::chrono;
+  const year_month_day date(year(static_cast<int>(number(0, 4))), month(number(5, 2)), day(number(8, 2)));
+  if (!date.ok() || number(11, 2) > 23 || number(14, 2) > 59 || number(17, 2) > 60) return std::nullopt;
+  return sys_days(date).time_since_epoch().count() * 86'400LL + number(11, 2) * 3'600 + number(14, 2) * 60 +
+         number(17, 2);
+}
+
+std::string time_text(int64_t seconds) {
+  using namespace std::chrono;
+  const sys_seconds at{std::chrono::seconds(seconds)};
+  const year_month_day date(floor<days>(at));
+  const hh_mm_ss time(at - floor<days>(at));
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", static_cast<int>(date.year()),
+                     static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
+                     time.hours().count(), time.minutes().count(), time.seconds().count());
+}
+
+int64_t decode_time(const Field& field) {
+  const std::string text = field.string();
+  const auto time = text.empty() ? 0 : parse_time(text);
+  if (!time) field.fail_value("a time like 2026-11-23T09:30:00Z");
+  return time.value_or(0);
+}
+
 Meta decode_meta(const Field& field, bool namespaced) {
   Meta meta;
   meta.key.name = decode_name(field["name"], "a name of lower-case letters, digits, '-' and '.'");
@@ -53,6 +91,7 @@ Meta decode_meta(const Field& field, bool namespaced) {
     if (annotation_is_read(key)) meta.annotations.emplace(key, value.string());
   });
   meta.terminating = !field["deletionTimestamp"].string().empty();
+  meta.created_s = decode_time(field["creationTimestamp"]);
   return meta;
 }
 
@@ -84,6 +123,7 @@ json::object encode_meta(const Meta& meta) {
   add("resourceVersion", meta.resource_version);
   if (!meta.labels.empty()) out["labels"] = encode_labels(meta.labels);
   if (!meta.annotations.empty()) out["annotations"] = encode_labels(meta.annotations);
+  if (meta.created_s != 0) out["creationTimestamp"] = time_text(meta.created_s);
   if (meta.terminating) out["deletionTimestamp"] = "1970-01-01T00:00:00Z";  // the time itself is not kept
   return out;
 }

@@ -33,6 +33,7 @@ struct Meta {
   Labels labels;
   Labels annotations;        // only those whose key Thalweg reads
   bool terminating = false;  // deletionTimestamp is set
+  int64_t created_s = 0;     // creationTimestamp, seconds since 1970; 0: not told
   bool operator==(const Meta&) const = default;
 };
 

@@ -166,6 +166,25 @@ TEST(Build, ClassesDecideWhoseIngressItIs) {
   EXPECT_EQ(without.routes.find("none.example", "/"), nullptr);
 }
 
+TEST(Build, AConflictIsWonByTheOlder) {
+  World world = web();
+  world.rule("a", "a.example", "/x", "web", {.name = "admin"}).meta.created_s = 1'700'000'001;
+  world.rule("b", "a.example", "/x", "web", {.name = "http"}).meta.created_s = 1'700'000'000;
+  for (const auto& [name, created_s] : {std::pair("c", 2), std::pair("d", 1)}) {
+    kube::Ingress& made = world.ingress(name);
+    made.meta.created_s = created_s;
+    made.default_backend = {.service = "web", .port = {.name = "http"}};
+  }
+  const Built built = world.build();
+  EXPECT_EQ(built.routes.find("a.example", "/x")->name, "default/b");
+  EXPECT_EQ(built.routes.find("other.example", "/")->name, "default/d");
+  EXPECT_THAT(built.warnings,
+              testing::UnorderedElementsAre(
+                  "Ingress default/a: path '/x' of host 'a.example' is default/b's already: left out",
+                  "Ingress default/c: spec.defaultBackend: default/d is the default for every host "
+                  "already"));
+}
+
 TEST(Build, ConflictIsWonByTheSmallestKeyWithOneWarning) {
   World world = web();
   world.rule("b", "a.example", "/x", "web", {.name = "admin"});

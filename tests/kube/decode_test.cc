@@ -130,8 +130,9 @@ TEST(Decode, OtherSecretsAreNotHeld) {
 }
 
 TEST(Decode, NullIsAbsent) {
-  const auto service =
-      decoded<Service>(Kind::Service, "metadata: {name: a, labels: null}\nspec: {ports: null, type: ~}");
+  const auto service = decoded<Service>(
+      Kind::Service,
+      "metadata: {name: a, labels: null, creationTimestamp: null}\nspec: {ports: null, type: ~}");
   EXPECT_THAT(service.ports, IsEmpty());
 }
 
@@ -157,6 +158,9 @@ TEST(Decode, ErrorsNameObjectAndField) {
       {Kind::Service, web + "spec: []", "Service default/web: spec: expected an object, got a list"},
       {Kind::Pod, "metadata: {name: p, namespace: n, labels: {app.kubernetes.io/name: 1}}",
        "Pod n/p: metadata.labels[\"app.kubernetes.io/name\"]: expected a string, got an integer"},
+      {Kind::Node, "metadata: {name: n, creationTimestamp: \"2026-02-29T00:00:00Z\"}",
+       "Node n: metadata.creationTimestamp: expected a time like 2026-11-23T09:30:00Z, got "
+       "\"2026-02-29T00:00:00Z\""},
       {Kind::Node, "metadata: {}", "Node (no name): metadata.name: is required"},
       {Kind::Node, "spec: {}", "Node (no name): metadata: is required"},
       {Kind::Node, "metadata: {name: \"A b\"}",
@@ -215,7 +219,8 @@ const Sample kSamples[] = {
      "{type: Hostname, address: n1}]}"},
     {Kind::Node, "metadata: {name: n1}"},
     {Kind::Namespace,
-     "metadata: {name: shop, labels: {team: a}, deletionTimestamp: \"2026-01-01T00:00:00Z\"}"},
+     "metadata: {name: shop, labels: {team: a}, creationTimestamp: \"2024-02-29T23:59:58Z\", "
+     "deletionTimestamp: \"2026-01-01T00:00:00Z\"}"},
     {Kind::Pod,
      "metadata: {name: p, namespace: shop}\nspec: {nodeName: n1, hostname: h, subdomain: s, hostNetwork: "
      "true, "
