@@ -78,6 +78,7 @@ own_frame enum verdict parse_quoted(struct pkt* p) {
     sent.source = from_v4(ip->source);
     sent.destination = from_v4(ip->destination);
     if ((ip->version_and_length & 15) < 5) return not_ours(p, DROP_BAD_HEADER);
+    if (ip->fragment & net16(0x1fff)) return not_ours(p, DROP_UNRELATED_ICMP); /* it has no ports */
     p->protocol = ip->protocol;
     l4 = at + (ip->version_and_length & 15) * 4;
   } else {
@@ -101,6 +102,8 @@ own_frame enum verdict parse_quoted(struct pkt* p) {
   }
   if (p->origin == FROM_POD && !same_addr(&p->now.source, &sent.destination))
     return drop(p, DROP_SPOOFED_SOURCE);
+  /* It goes to whom it is about, or it would go the flow's way to anyone. */
+  if (!same_addr(&p->now.destination, &sent.source)) return not_ours(p, DROP_UNRELATED_ICMP);
   p->quoted = at;
   p->quoted_l4 = l4;
   p->now = reversed(&sent);

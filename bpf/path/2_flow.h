@@ -89,14 +89,16 @@ static __always_inline void remember_way(const struct pkt* p, struct flow* flow,
   copy(flow->macs[side], p->source_mac, 6);
 }
 
-/* A NAT flow's two entries live and age as one. */
+/* A NAT flow's two entries live and age as one. Where a port was used again, what stands there may be half of
+ * another flow: late answers to the old one are not its. */
 proved_alone int touch_other_half(struct pkt* p) {
   if (!p) return 0;
-  const struct tuple answer = reversed(&p->to);
-  const struct flow_key key = key_of(&answer, p->protocol);
+  struct tuple turned = reversed(&p->to);
+  const struct flow_key key = key_of(&turned, p->protocol);
   struct flow* other = lookup(p, flows, &key);
   if (!other) other = lookup(p, opening, &key);
-  if (!other || !(other->flags & FLOW_NAT)) return 0;
+  turned = reversed(&p->now);
+  if (!other || !(other->flags & FLOW_NAT) || !same_tuple(&other->to, &turned)) return 0;
   other->tcp |= p->seen;
   other->last_seen_ns = p->now_ns;
   return 0;
@@ -197,7 +199,8 @@ static __always_inline enum verdict flow(struct pkt* p) {
   p->dsr = !!(entry->flags & FLOW_DSR);
   if (is_one_way(entry)) p->to = entry->to;
   if (is_udp_to_backend(p, entry)) {
-    p->moved = moved_of(p, &p->to.destination, p->to.destination_port);
+    /* An ICMP error is about what was, and begins nothing. */
+    p->moved = p->quoted ? entry->moved : moved_of(p, &p->to.destination, p->to.destination_port);
     p->suspect = p->moved != entry->moved;
   }
   p->stale = !is_valid(p, entry);

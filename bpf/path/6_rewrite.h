@@ -61,9 +61,14 @@ static __always_inline enum verdict masquerade(struct pkt* p) {
 /* One pod may ask two services from the same port; when both choose the same backend, only the port tells
  * their answers apart. */
 static __always_inline enum verdict choose_source(struct pkt* p) {
+  enum verdict verdict = CONTINUE;
   if (p->found) return CONTINUE;
-  if (needs_masquerade(p)) return masquerade(p);
-  return p->nat && is_taken(p) ? choose_port(p) : CONTINUE;
+  if (needs_masquerade(p))
+    verdict = masquerade(p);
+  else if (p->nat && is_taken(p))
+    verdict = choose_port(p);
+  /* Where its own entry would stand is that of a flow the other way, which no one else's packet may end. */
+  return !verdict && p->occupied && p->nat ? drop(p, DROP_NO_MASQUERADE_PORT) : verdict;
 }
 
 /* ---- writing ------------------------------------------------------------------------------------------ */

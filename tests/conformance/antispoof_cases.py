@@ -206,17 +206,18 @@ def tunnel_ports(x):
 
 
 def icmp_errors(x):
-    def error(source, quoted_source, quoted_to, token, port=5100):
+    def error(source, quoted_source, quoted_to, token, port=5100, to=x.b):
         quoted = ipv4(quoted_source, quoted_to, UDP, udp(quoted_source, quoted_to, token, from_port=port))
-        return x.frame(ipv4(source, x.b, ICMP, icmp(source, x.b, 3, 3, b"\0" * 4 + quoted)))
+        return x.frame(ipv4(source, to, ICMP, icmp(source, to, 3, 3, b"\0" * 4 + quoted)))
     def by_neighbour(to):  # web-1 opens the flow that the errors are about
         return "web-1", eth(x.macs["web-1 gateway"], x.macs["web-1"], IPV4, x.datagram(x.b, to, b"", from_port=5100))
-    def about(what, reason, source, quoted_to, flow=True, port=5100):
+    def about(what, reason, source, quoted_to, port=5100, to=x.b):
         return Case(f"a pod sends an ICMP error {what}", reason,
-                    frames(lambda token: error(source, x.b, quoted_to, token, port)),
+                    frames(lambda token: error(source, x.b, quoted_to, token, port, to)),
                     frames(lambda token: error(x.a, x.b, x.a, token)), AT_B, first=[by_neighbour(x.c), by_neighbour(x.a)])
     return [about("about its neighbour's flow with another", "SPOOFED_SOURCE", x.a, x.c),
             about("about its neighbour's flow with another, in the other's name", "SPOOFED_SOURCE", x.c, x.c),
+            about("about its own flow, to another than it is about", "UNRELATED_ICMP", x.a, x.a, to=x.api),
             about("in its node's name about its own flow", "SPOOFED_SOURCE", N1, x.a),
             about("in the world's name about its own flow", "SPOOFED_SOURCE", WORLD, x.a),
             about("about a flow that never was", "UNRELATED_ICMP", x.a, x.a, port=5999)]

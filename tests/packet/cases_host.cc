@@ -195,6 +195,23 @@ void port_used_again(std::vector<Case>& out) {
                   comes}});
 }
 
+// Whose answers would look like another's questions: by chance or not, no one ends what stands.
+void asked_the_other_way(std::vector<Case>& out) {
+  const std::string balancer = "203.0.113.20";
+  const Frame asked{.from = kThis, .to = balancer, .from_port = kNodePort},
+      stranger{.from = balancer, .to = kThis, .from_port = 80, .to_port = kNodePort};
+  Frame sent = asked;
+  sent.to = kRemote, sent.to_port = 8080;
+  const Step asks{FROM_HOST, asked.bytes(), redirected(HOP_TUNNEL, by_tunnel(sent))};
+  Step asks_on = asks;
+  asks_on.before = service(balancer, 80, kTcp, kPod, 8080, SERVICE_LOAD_BALANCER);
+  out.push_back(
+      {"who asks a NodePort from a service's address, while the node asks that service from that port",
+       pods() + service(balancer, 80, kTcp, kRemote, 8080, SERVICE_LOAD_BALANCER) +
+           service(kThis, kNodePort, kTcp, kPod, 8080, SERVICE_NODE_PORT),
+       {asks, {FROM_UPLINK, stranger.bytes(), dropped(DROP_NO_MASQUERADE_PORT)}, asks_on}});
+}
+
 // No socket hook has seen the process: the service's address takes the answer back to the path.
 void asks_itself(std::vector<Case>& out) {
   const auto ask = [&](const Frame& asked, const std::string& node) {
@@ -264,6 +281,7 @@ std::vector<Case> host_cases() {
   fragments(out);
   not_ours(out);
   port_used_again(out);
+  asked_the_other_way(out);
   asks_itself(out);
   between_nodes(out);
   return out;

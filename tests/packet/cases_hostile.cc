@@ -73,6 +73,48 @@ void errors_by_pods(std::vector<Case>& out) {
        {others,
         {FROM_POD, error_about(to_neighbour, kPod, kRemote).bytes(), dropped(DROP_SPOOFED_SOURCE)},
         {FROM_POD, error_about(to_neighbour, kNeighbour, kRemote).bytes(), dropped(DROP_SPOOFED_SOURCE)}}});
+  const Step known{FROM_UPLINK, from_tunnel(to_pod), redirected(HOP_ENDPOINT, delivered(to_pod).bytes())};
+  out.push_back(
+      {"a pod's ICMP error about its own flow, to someone else",
+       pods(),
+       {known,
+        {FROM_POD, error_about(delivered(to_pod), kPod, kWorld).bytes(), dropped(DROP_UNRELATED_ICMP)}}});
+}
+
+// A fragment other than the first has no ports: where they would stand is what its sender likes.
+void errors_about_fragments(std::vector<Case>& out) {
+  const Frame to_pod{.from = kRemote, .to = kPod, .protocol = kUdp};
+  Frame later = delivered(to_pod);
+  later.payload = later.bytes().substr(14 + 20, 16);
+  later.fragment = 4, later.no_transport = true;
+  out.push_back({"an ICMP error about a fragment that carries a flow's ports as its payload",
+                 pods(),
+                 {{FROM_UPLINK, from_tunnel(to_pod), redirected(HOP_ENDPOINT, delivered(to_pod).bytes())},
+                  {FROM_POD, error_about(later, kPod, kRemote).bytes(), dropped(DROP_UNRELATED_ICMP)}}});
+}
+
+// The client has closed its port and says so of an answer of the backend that meanwhile serves no more.
+void errors_about_what_moved(std::vector<Case>& out) {
+  const FullService before{.address = kVip, .protocol = kUdp, .inside = {kRemote}};
+  FullService after = before;
+  after.inside = {kNeighbour};
+  const Frame asked{.from = kPod, .to = kVip, .protocol = kUdp};
+  Frame sent = asked;
+  sent.to = kRemote, sent.to_port = 8080;
+  const Frame got = delivered(answer(asked)), error = error_about(got, kPod, kVip);
+  Frame quoted = got;
+  quoted.from = kRemote, quoted.from_port = 8080;
+  Frame told = quoting_instead(error, quoted);
+  told.to = kRemote;
+  Frame moves = asked;
+  moves.to = kNeighbour, moves.to_port = 8080;
+  const Rows gone = after.rows() + no_member(before, kRemote) + member(after, kNeighbour) + moved(kRemote, 1);
+  out.push_back({"an ICMP error about a UDP flow that is to move does not move it",
+                 pods() + before.rows() + member(before, kRemote),
+                 {{FROM_POD, asked.bytes(), redirected(HOP_TUNNEL, by_tunnel(routed(sent)))},
+                  {FROM_UPLINK, from_tunnel(answer(sent)), redirected(HOP_ENDPOINT, got.bytes())},
+                  {FROM_POD, error.bytes(), redirected(HOP_TUNNEL, by_tunnel(routed(told))), gone},
+                  {FROM_POD, asked.bytes(), redirected(HOP_ENDPOINT, delivered(moves).bytes())}}});
 }
 
 void errors_under_nat(std::vector<Case>& out) {
@@ -218,8 +260,9 @@ void by_the_hosts_stack(std::vector<Case>& out) {
 
 std::vector<Case> hostile_cases() {
   std::vector<Case> out;
-  for (const auto part : {known_flows_by_another_way, errors_by_pods, errors_under_nat, tags, macs, roles,
-                          source_routes, mapped_addresses, by_the_hosts_stack})
+  for (const auto part :
+       {known_flows_by_another_way, errors_by_pods, errors_about_fragments, errors_about_what_moved,
+        errors_under_nat, tags, macs, roles, source_routes, mapped_addresses, by_the_hosts_stack})
     part(out);
   return out;
 }

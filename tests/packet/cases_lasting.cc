@@ -44,6 +44,11 @@ struct Served {
   }
 };
 
+Frame to_backend(Frame asked, const std::string& backend) {
+  asked.to = backend, asked.to_port = 8080;
+  return asked;
+}
+
 void time_passes(std::vector<Case>& out) {
   const Served udp(kUdp), tcp(kTcp);
   out.push_back({"a service's UDP flow with packets one way alone keeps its backend and its answers",
@@ -88,6 +93,33 @@ void time_passes(std::vector<Case>& out) {
   out.push_back({"a closed TCP connection is over after half a minute",
                  closed.world(),
                  {closed.ask(), closed.back(), closed.ask_on(1, kRst), closed.ask_on(29), late}});
+}
+
+// The client uses its port again and comes to another backend; the old one has something left to say.
+void late_answers(std::vector<Case>& out) {
+  const Served tcp(kTcp);
+  const auto to_neighbour = [&](uint8_t flags, uint32_t after_s, const Rows& before) {
+    Frame asked = tcp.asked;
+    asked.tcp_flags = flags;
+    const Bytes goes = delivered(to_backend(asked, kNeighbour)).bytes();
+    return Step{FROM_POD, asked.bytes(), redirected(HOP_ENDPOINT, goes), before, 128, after_s};
+  };
+  const Frame answers = answer(to_backend(tcp.asked, kNeighbour));
+  out.push_back({"late answers to an old connection do not end the new one of its port",
+                 tcp.world(),
+                 {tcp.ask(),
+                  tcp.back(),
+                  tcp.ask_on(1, kFin | kAck),
+                  to_neighbour(kSyn, 1, tcp.moved()),
+                  {FROM_POD,
+                   answers.bytes(),
+                   redirected(HOP_ENDPOINT, delivered(answer(tcp.asked)).bytes()),
+                   {},
+                   128,
+                   0,
+                   kOtherIfindex},
+                  tcp.back(1),
+                  to_neighbour(kAck, 100, service(kVip, 80, kTcp, kRemote, 8080))}});
 }
 
 void several_ways_in(std::vector<Case>& out) {
@@ -163,7 +195,7 @@ void answers_under_policy(std::vector<Case>& out) {
 
 std::vector<Case> lasting_cases() {
   std::vector<Case> out;
-  for (const auto part : {time_passes, several_ways_in, answers_under_policy}) part(out);
+  for (const auto part : {time_passes, late_answers, several_ways_in, answers_under_policy}) part(out);
   return out;
 }
 

@@ -56,7 +56,10 @@ std::string transport(const Frame& f, const std::string& pseudo_addresses) {
   if (f.protocol == kUdp) {
     const std::string datagram = be16(f.from_port) + be16(f.to_port) +
                                  be16(static_cast<unsigned>(8 + f.payload.size())) + be16(0) + f.payload;
-    return f.no_udp_checksum ? datagram : with_checksum(datagram, 6, pseudo(datagram.size()));
+    if (f.no_udp_checksum) return datagram;
+    const std::string summed = with_checksum(datagram, 6, pseudo(datagram.size()));
+    // RFC 768: 0 means that there is none.
+    return summed.compare(6, 2, "\0\0", 2) == 0 ? std::string(summed).replace(6, 2, 2, '\xff') : summed;
   }
   if (f.protocol == kSctp) {
     const std::string packet = be16(f.from_port) + be16(f.to_port) + be32(f.sequence) + be32(0) +

@@ -45,6 +45,7 @@ struct Frame {
   uint16_t icmp_mtu = 0;
 
   Bytes bytes() const;
+  bool operator==(const Frame&) const = default;
 };
 
 // The frame's IP packet in VXLAN between two nodes, as stage 7 makes it (source port aside).

@@ -136,12 +136,12 @@ service_key key_of(const FullService& of) {
   return to;
 }
 
-member_key member_of(const FullService& of, const std::string& backend) {
+member_key member_of(const FullService& of, const std::string& backend, audience whose) {
   member_key key{};
   key.service = key_of(of);
   key.address = abi_address(backend);
   key.port = htons(8080);
-  key.audience = INSIDE;
+  key.audience = static_cast<__u8>(whose);
   return key;
 }
 
@@ -194,11 +194,16 @@ Rows FullService::rows() const {
          ranges(*this) + positions(*this);
 }
 
-PutRow member(const FullService& of, const std::string& backend) {
-  return row(TABLE_members, member_of(of, backend), uint32_t{1});
+PutRow any_port(const FullService& of) {
+  service_key key{};
+  key.address = abi_address(of.address);
+  return row(TABLE_services, key, ::service{{0, 0}, 0, of.flags, 0, 0});
 }
-PutRow no_member(const FullService& of, const std::string& backend) {
-  return {TABLE_members, raw(member_of(of, backend)), ""};
+PutRow member(const FullService& of, const std::string& backend, audience whose) {
+  return row(TABLE_members, member_of(of, backend, whose), uint32_t{1});
+}
+PutRow no_member(const FullService& of, const std::string& backend, audience whose) {
+  return {TABLE_members, raw(member_of(of, backend, whose)), ""};
 }
 PutRow moved(const std::string& backend, uint32_t number) {
   const addr address = abi_address(backend);

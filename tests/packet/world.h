@@ -54,9 +54,11 @@ struct FullService {
   std::vector<uint16_t> maglev = {};  // position → slot
   Rows rows() const;
 };
+// That its address is a service's, whatever the port.
+PutRow any_port(const FullService& of);
 // That a backend serves, and that it does no more.
-PutRow member(const FullService& of, const std::string& backend);
-PutRow no_member(const FullService& of, const std::string& backend);
+PutRow member(const FullService& of, const std::string& backend, audience whose = INSIDE);
+PutRow no_member(const FullService& of, const std::string& backend, audience whose = INSIDE);
 // The row of a backend's address in the table moved.
 PutRow moved(const std::string& backend, uint32_t number);
 

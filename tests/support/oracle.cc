@@ -13,12 +13,14 @@ namespace {
 
 const std::string kThisNode = "192.0.2.1", kThisNode6 = "2001:db8::1";
 
-template <class T>
-T as(const Bytes& bytes) {
-  T out;
-  std::memcpy(&out, bytes.data(), sizeof out);
-  return out;
+const std::string& opener(const Sent& sent, const Frame& to, bool reply) {
+  return reply ? to.to : sent.frame.from;
 }
+const std::string& wanted(const Sent& sent, const Frame& to, bool reply) {
+  return reply ? sent.frame.from : to.to;
+}
+
+}  // namespace
 
 std::string text(const addr& address) {
   char out[INET6_ADDRSTRLEN];
@@ -49,17 +51,16 @@ Frame turned(Frame frame) {
 
 bool from_outside(const Sent& sent) { return sent.from == FROM_UPLINK && sent.outer.empty(); }
 
-const std::string& opener(const Sent& sent, const Frame& to, bool reply) {
-  return reply ? to.to : sent.frame.from;
-}
-const std::string& wanted(const Sent& sent, const Frame& to, bool reply) {
-  return reply ? sent.frame.from : to.to;
-}
+bool is_later_fragment(const Frame& frame) { return frame.fragment & 0x1fff; }
+bool is_first_fragment(const Frame& frame) { return frame.fragment & 0x2000 && !is_later_fragment(frame); }
 
-}  // namespace
+Oracle::Oracle() = default;
+Oracle::~Oracle() = default;
 
 Bytes Sent::bytes() const {
-  return outer.empty() ? frame.bytes() : Tunnel{outer, kThisNode}.around(frame.bytes());
+  Frame whole = frame;
+  if (about) whole.quotes = ip_packet(about->bytes());
+  return outer.empty() ? whole.bytes() : Tunnel{outer, kThisNode}.around(whole.bytes());
 }
 Bytes Answer::bytes() const {
   const Bytes inner = error.empty() ? frame.bytes() : error;
@@ -67,24 +68,16 @@ Bytes Answer::bytes() const {
 }
 
 void Oracle::put(const PutRow& row) {
+  if (row.value.empty()) {
+    std::erase_if(rows_, [&](const PutRow& old) { return old.table == row.table && old.key == row.key; });
+    return;
+  }
   for (PutRow& old : rows_)
     if (old.table == row.table && old.key == row.key) {
       old.value = row.value;
       return;
     }
   rows_.push_back(row);
-}
-
-template <class K, class V>
-const PutRow* Oracle::find(table_id table, auto&& matches) const {  // the longest match; -1: no match
-  const PutRow* best = nullptr;
-  int longest = -1;
-  for (const PutRow& row : rows_) {
-    if (row.table != table) continue;
-    const int length = matches(as<K>(row.key));
-    if (length > longest) longest = length, best = &row;
-  }
-  return best;
 }
 
 const ::route* Oracle::route_of(const std::string& address) const {
@@ -117,47 +110,6 @@ const ::service* Oracle::service_of(const Frame& frame, bool any_port) const {
     return port && text(key.address) == frame.to ? 0 : -1;
   });
   return row ? reinterpret_cast<const ::service*>(row->value.data()) : nullptr;
-}
-
-Oracle::Flow* Oracle::flow_of(const Frame& frame) {
-  for (Flow& flow : flows_) {
-    const bool forward = same_way(flow.frame, frame), backward = same_way(flow.frame, turned(frame));
-    if (!forward && !backward) continue;
-    if (flow.nat && !forward) return nullptr;
-    const bool opens = frame.protocol == kTcp && (frame.tcp_flags & (kSyn | kAck)) == kSyn;
-    return flow.closing && opens ? nullptr : &flow;
-  }
-  return nullptr;
-}
-
-// A client begins with the host itself, where a service's connection of the same port is over.
-void Oracle::end_answers_of_host(const Frame& frame) {
-  if (frame.protocol != kTcp || (frame.tcp_flags & (kSyn | kAck)) != kSyn) return;
-  std::erase_if(flows_, [&](const Flow& flow) {
-    return flow.nat && flow.closing && same_way(flow.frame, turned(frame));
-  });
-}
-
-drop_reason Oracle::choose_backend(Way& way) const {
-  constexpr uint32_t kOutside = SERVICE_NODE_PORT | SERVICE_LOAD_BALANCER | SERVICE_EXTERNAL_IP;
-  const auto may = [&](const ::service* s) { return s && (!from_outside(way.sent) || s->flags & kOutside); };
-  const ::service* exact = service_of(way.frame, false);
-  if (!exact) return may(service_of(way.frame, true)) ? DROP_NO_SERVICE_PORT : DROP_NONE;
-  if (!may(exact)) return DROP_NONE;
-  if (!exact->backends[from_outside(way.sent)]) return DROP_NO_BACKEND;
-  for (const PutRow& row : rows_) {
-    if (row.table != TABLE_backends) continue;
-    const auto key = as<backend_key>(row.key);
-    if (text(key.service.address) != way.frame.to || ntohs(key.service.port) != to_port(way.frame) ||
-        key.service.protocol != way.frame.protocol)
-      continue;
-    const auto chosen = as<::backend>(row.value);
-    way.frame.to = text(chosen.address);
-    way.frame.to_port = ntohs(chosen.port);
-    way.nat = true;
-    return DROP_NONE;
-  }
-  return DROP_NO_BACKEND;
 }
 
 drop_reason Oracle::find_hop(const Way& way, Answer& answer) const {
@@ -228,12 +180,20 @@ drop_reason Oracle::policy(const Way& way) const {
 
 // Whether the answers would be taken for those of another flow.
 bool Oracle::is_taken(const Way& way) const {
-  for (const Flow& flow : flows_) {
+  for (const Flow& flow : state_->flows) {
     if (!same_way(flow.frame, way.frame) && !same_way(flow.frame, turned(way.frame))) continue;
+    if (has_expired(flow)) continue;
     const bool own = flow.nat && flow.reply && same_way(flow.to, turned(way.sent.frame));
     if (!own) return true;
   }
   return false;
+}
+
+// Whether a NAT's flow stands where this one's own entry would: no one else ends it.
+bool Oracle::is_asked_the_other_way(const Way& way) const {
+  return std::ranges::any_of(state_->flows, [&](const Flow& flow) {
+    return flow.nat && same_way(flow.frame, turned(way.sent.frame)) && !has_expired(flow);
+  });
 }
 
 drop_reason Oracle::masquerade(Way& way, hop_kind hop) {
@@ -245,33 +205,20 @@ drop_reason Oracle::masquerade(Way& way, hop_kind hop) {
     way.nat = true;
     way.frame.from = way.frame.to.find(':') == std::string::npos ? kThisNode : kThisNode6;
     if (way.sent.from == FROM_HOST) way.frame.from = way.sent.frame.to;
-  } else if (!way.nat || !is_taken(way)) {
+  } else if (!way.nat) {
     return DROP_NONE;
+  } else if (!is_taken(way)) {
+    return is_asked_the_other_way(way) ? DROP_NO_MASQUERADE_PORT : DROP_NONE;
   }
   way.frame.from_port = kMasqueradePort;
-  return is_taken(way) ? DROP_NO_MASQUERADE_PORT : DROP_NONE;
-}
-
-void Oracle::remember(const Way& way) {
-  const auto other_nat = [&](const Flow& old) {
-    return old.nat && same_way(old.frame, turned(way.sent.frame));
-  };
-  if (!way.nat && std::ranges::any_of(flows_, other_nat)) return;
-  const auto add = [&](const Frame& frame, const Frame& to, bool reply) {
-    std::erase_if(flows_, [&](const Flow& old) {
-      return same_way(old.frame, frame) || same_way(old.frame, turned(frame));
-    });
-    flows_.push_back({frame, to, way.nat, reply, false});
-  };
-  add(way.sent.frame, way.frame, false);
-  if (way.nat) add(turned(way.frame), turned(way.sent.frame), true);
+  return is_taken(way) || is_asked_the_other_way(way) ? DROP_NO_MASQUERADE_PORT : DROP_NONE;
 }
 
 // Service refusals alone: the random frames are neither too large nor too old.
 bool Oracle::is_told(const Way& way, drop_reason reason) const {
   const Frame& frame = way.sent.frame;
   if (reason != DROP_NO_SERVICE_PORT && reason != DROP_NO_BACKEND) return false;
-  if (way.sent.from == TO_POD || !source_belongs(way)) return false;
+  if (!way.plain || way.sent.from == TO_POD || !source_belongs(way)) return false;
   return frame.protocol == kUdp || (frame.protocol == kTcp && !(frame.tcp_flags & kRst));
 }
 
@@ -312,26 +259,16 @@ Answer Oracle::leave(const Way& way, Answer answer) const {
   return answer;
 }
 
-void Oracle::close(Flow& flow, const Way& way) {
-  const Frame& frame = way.sent.frame;
-  if (frame.protocol != kTcp || !(frame.tcp_flags & (kFin | kRst)) || flow.closing) return;
-  flow.closing = true;
-  for (Flow& other : flows_)
-    if (flow.nat && other.nat &&
-        (same_way(other.frame, turned(way.frame)) || same_way(other.frame, way.frame)))
-      other.closing = true;
-}
-
 // What the host's stack sends by the uplink: the answers it owes a service's clients are the service's.
 Answer Oracle::leave_host(const Way& way, Flow* flow) {
-  if (!host_serves_ || !flow || !flow->nat || !flow->reply)
-    return {.said = PASS, .hop = HOP_WORLD, .frame = way.sent.frame};
-  close(*flow, way);
+  if (!flow || !flow->nat || !flow->reply) return {.said = PASS, .hop = HOP_WORLD, .frame = way.sent.frame};
+  touch(*flow, way);
   return {.said = PASS, .hop = HOP_WORLD, .frame = way.frame};
 }
 
-Answer Oracle::run(const Sent& sent) {
-  Way way{sent, sent.frame};
+// A packet whose flow key is known: a fragment has its ports, an ICMP error is the answer to what it quotes.
+Answer Oracle::run_read(const Sent& sent, bool plain) {
+  Way way{sent, sent.frame, plain};
   const auto dropped = [&](drop_reason reason) { return refuse(way, reason); };
   Flow* flow = flow_of(sent.frame);
   if (flow) {
@@ -343,6 +280,8 @@ Answer Oracle::run(const Sent& sent) {
     }
   }
   if (sent.from == TO_UPLINK) return leave_host(way, flow);
+  if (flow && must_begin_again(*flow, way))
+    flow = nullptr, way.known = way.nat = false, way.frame = sent.frame;
   if (!flow && sent.from != TO_POD)
     if (const drop_reason reason = choose_backend(way)) return dropped(reason);
   Answer answer{.said = REDIRECT};
@@ -357,9 +296,83 @@ Answer Oracle::run(const Sent& sent) {
   if (const drop_reason reason = policy(way)) return dropped(reason);
   if (const drop_reason reason = masquerade(way, answer.hop)) return dropped(reason);
   if (!flow) remember(way);
-  if (flow) close(*flow, way);
-  if (way.nat && answer.hop == HOP_HOST && sent.from == FROM_UPLINK) host_serves_ = true;
+  if (flow) touch(*flow, way);
+  if (way.nat && answer.hop == HOP_HOST && sent.from == FROM_UPLINK) state_->host_serves = true;
   return leave(way, answer);
+}
+
+namespace {
+
+Answer untouched(const Sent& sent) {
+  Answer answer{.said = PASS, .frame = sent.frame};
+  if (sent.about) answer.frame.quotes = ip_packet(sent.about->bytes());
+  return answer;
+}
+
+// The host's, if it came from there or is on its way there.
+Answer not_ours(const Sent& sent, const Frame& read, drop_reason reason) {
+  const bool by_host = read.from == kThisNode || read.from == kThisNode6;
+  const bool hosts = from_outside(sent) || sent.from == TO_UPLINK || (sent.from == TO_POD && by_host);
+  if (hosts) return untouched(sent);
+  return {.said = DROP, .reason = reason, .frame = sent.frame};
+}
+
+// Quoted checksums are as they were: nobody checks them.
+Bytes quote(const Frame& now, const Frame& before) {
+  const size_t header = now.from.find(':') == std::string::npos ? 20 : 40;
+  const size_t at = header + (now.protocol == kTcp ? 16 : now.protocol == kUdp ? 6 : 2);
+  return ip_packet(now.bytes()).replace(at, 2, ip_packet(before.bytes()).substr(at, 2));
+}
+
+// The error about a packet, where the answer to that packet would have become `answer`.
+Frame error_like(const Sent& sent, const Frame& answer) {
+  Frame error = sent.frame, about = *sent.about;
+  if (error.from == about.to) error.from = answer.from;
+  error.to = answer.to, error.ttl = answer.ttl;
+  error.to_mac = answer.to_mac, error.from_mac = answer.from_mac;
+  about.from = answer.to, about.to = answer.from;
+  about.from_port = has_ports(about) ? answer.to_port : answer.from_port;
+  about.to_port = answer.from_port;
+  error.quotes = quote(about, *sent.about);
+  return error;
+}
+
+// The answer to what an error quotes, as far as the path looks at it.
+Sent answer_to_quoted(const Sent& sent) {
+  Sent read{sent.from, turned(*sent.about), sent.outer, sent.about};
+  read.frame.tcp_flags = 0, read.frame.ttl = sent.frame.ttl;
+  read.frame.to_mac = sent.frame.to_mac, read.frame.from_mac = sent.frame.from_mac;
+  return read;
+}
+
+bool is_plain(const Frame& frame) {
+  const bool v4 = frame.from.find(':') == std::string::npos;
+  return !is_later_fragment(frame) && (v4 || !is_first_fragment(frame));
+}
+
+}  // namespace
+
+Answer Oracle::run(State& state, const Sent& sent, size_t choice) {
+  state_ = &state, choice_ = choice, choices_ = 1;
+  if (sent.from == TO_UPLINK && !state.host_serves) return untouched(sent);
+  if (sent.about) {
+    const bool v6 = sent.about->from.find(':') != std::string::npos;
+    if (!v6 && is_later_fragment(*sent.about)) return not_ours(sent, sent.frame, DROP_UNRELATED_ICMP);
+    if (sent.from == FROM_POD && sent.frame.from != sent.about->to)
+      return {.said = DROP, .reason = DROP_SPOOFED_SOURCE, .frame = sent.frame};
+    if (sent.frame.to != sent.about->from) return not_ours(sent, sent.frame, DROP_UNRELATED_ICMP);
+    const Sent read = answer_to_quoted(sent);
+    if (!flow_of(read.frame) || (v6 && sent.about->fragment & 0x3fff))
+      return not_ours(sent, read.frame, DROP_UNRELATED_ICMP);
+    Answer answer = run_read(read, false);
+    if (answer.said != DROP) answer.frame = error_like(sent, answer.frame);
+    return answer;
+  }
+  Sent read = sent;
+  if (const drop_reason lost = read_fragment(read)) return not_ours(sent, sent.frame, lost);
+  Answer answer = run_read(read, is_plain(sent.frame));
+  answer.choices = choices_;
+  return answer;
 }
 
 }  // namespace thalweg::packet
