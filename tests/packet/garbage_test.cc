@@ -61,11 +61,19 @@ Frame good_frame(Chance& chance, bool v6) {
 
 void mutate(Chance& chance, Bytes& bytes);
 
+// By way of another host (RFC 791 §3.1, loose source and record route), behind the Ethernet and IPv4 headers:
+// too rare to come about by mutation.
+void route_by_source(Bytes& bytes) { bytes.replace(14 + 20, 3, "\x83\x07\x04"); }
+
 // As mutated: an ICMP error quotes whatever its sender likes.
 Bytes some_frame(Chance& chance) {
   const bool v6 = chance.one_in(3);
   Frame frame = good_frame(chance, v6);
-  if (!chance.one_in(6)) return frame.bytes();
+  if (!chance.one_in(6)) {
+    Bytes bytes = frame.bytes();
+    if (!v6 && !frame.vlan && frame.ipv4_options && chance.one_in(8)) route_by_source(bytes);
+    return bytes;
+  }
   Bytes quoted = ip_packet(good_frame(chance, v6).bytes());
   if (chance.one_in(2)) mutate(chance, quoted);
   frame.protocol = v6 ? kIcmpv6 : kIcmp;
