@@ -281,10 +281,11 @@ struct refusals {
   __u64 answers;
 };
 
-/* ---- sockets: what an address means to one of them, for as long as the row lives --------------------------
+/* ---- sockets: what an address means to one of them --------------------------------------------------------
 
-A backend chosen: the service address asked for, told back by getpeername() and recvmsg(). A service's address
-asked for by sendmsg() (unconnected UDP): the backend it has, until that serves no more. */
+UDP, while the row lives. A backend chosen: the service address asked for, told back by getpeername() and
+recvmsg(). A service's address asked for by sendmsg() (unconnected): the backend it has, until that serves no
+more. */
 
 struct socket_key {
   __u64 cookie;
@@ -297,6 +298,15 @@ struct socket_peer {
   struct addr address;
   __u16 port;
   __u8 pad[6];
+};
+
+/* TCP, for as long as the socket is there. */
+struct told_peer {
+  struct addr backend; /* chosen */
+  struct addr asked;   /* the service's */
+  __u16 backend_port;  /* network order */
+  __u16 asked_port;
+  __u8 pad[4];
 };
 
 /* ---- what comes out ----------------------------------------------------------------------------------- */

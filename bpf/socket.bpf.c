@@ -66,6 +66,16 @@ own_frame void remember(struct bpf_sock_addr* ctx, const struct pkt* p, enum cal
   insert(p, sockets, &service, &chosen);
 }
 
+/* TCP has one peer, and the socket itself keeps it: that costs half of a row in a full table. */
+static __always_inline void remember_peer(struct bpf_sock_addr* ctx, const struct pkt* p) {
+  struct told_peer* told = bpf_sk_storage_get(&tw_peers, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+  if (!told) return;
+  told->backend = p->to.destination;
+  told->backend_port = p->to.destination_port;
+  told->asked = p->now.destination;
+  told->asked_port = p->now.destination_port;
+}
+
 /* An unconnected socket stays with its backend, as a flow does. */
 own_frame _Bool has_backend(struct bpf_sock_addr* ctx, struct pkt* p) {
   const struct socket_key key = row_key(ctx, &p->now.destination, p->now.destination_port);
@@ -105,7 +115,10 @@ static __always_inline int to_backend(struct bpf_sock_addr* ctx, struct place* p
     p.to = p.now;
     if (service(&p) == DROP) return refuse_call(ctx, &p, node, call);
     if (!p.nat) return GO_ON;
-    remember(ctx, &p, call);
+    if (ctx->protocol == PROTO_TCP)
+      remember_peer(ctx, &p);
+    else
+      remember(ctx, &p, call);
   }
   place->address = p.to.destination;
   place->port = p.to.destination_port;
@@ -114,7 +127,18 @@ static __always_inline int to_backend(struct bpf_sock_addr* ctx, struct place* p
 
 /* ---- getpeername() and recvmsg() ---------------------------------------------------------------------- */
 
+/* A socket may have been connected again, to a peer of its own choice. */
+static __always_inline void put_asked(const struct told_peer* told, struct place* place) {
+  if (!told || told->backend_port != place->port || !same_addr(&told->backend, &place->address)) return;
+  place->address = told->asked;
+  place->port = told->asked_port;
+}
+
 static __always_inline int as_told(struct bpf_sock_addr* ctx, struct place* place) {
+  if (ctx->protocol == PROTO_TCP) {
+    put_asked(bpf_sk_storage_get(&tw_peers, ctx->sk, 0, 0), place);
+    return GO_ON;
+  }
   const struct socket_key key = row_key(ctx, &place->address, place->port);
   const struct socket_peer* peer = lookup(0, sockets, &key);
   if (!peer) return GO_ON;

@@ -30,11 +30,13 @@
 #define FLAGS_LPM          BPF_F_NO_PREALLOC
 #define FLAGS_LRU          0
 #define FLAGS_PERCPU_ARRAY 0
+#define FLAGS_SOCKET       BPF_F_NO_PREALLOC
 #define TYPE_ARRAY         BPF_MAP_TYPE_ARRAY
 #define TYPE_HASH          BPF_MAP_TYPE_HASH
 #define TYPE_LPM           BPF_MAP_TYPE_LPM_TRIE
 #define TYPE_LRU           BPF_MAP_TYPE_LRU_HASH
 #define TYPE_PERCPU_ARRAY  BPF_MAP_TYPE_PERCPU_ARRAY
+#define TYPE_SOCKET        BPF_MAP_TYPE_SK_STORAGE
 
 #define TABLE(name, kind, key_type, value_type, entries, writer) \
   struct {                                                       \

@@ -5,7 +5,7 @@
 
 #include <linux/types.h>
 
-enum table_kind { ARRAY, HASH, LPM, LRU, PERCPU_ARRAY };
+enum table_kind { ARRAY, HASH, LPM, LRU, PERCPU_ARRAY, SOCKET };
 
 #define LONGEST_PREFIX 288u /* bits, of all LPM tables: source_ranges */
 

@@ -70,6 +70,7 @@ struct {
 #define TAKE_OVER_HASH         TAKE_OVER_NONE
 #define TAKE_OVER_LPM          TAKE_OVER_NONE
 #define TAKE_OVER_PERCPU_ARRAY TAKE_OVER_NONE
+#define TAKE_OVER_SOCKET(name, key_type, value_type)
 
 #define TABLE(name, kind, key_type, value_type, entries, writer) TAKE_OVER_##kind(name, key_type, value_type)
 #include "bpf/maps.def"

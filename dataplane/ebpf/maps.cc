@@ -21,13 +21,17 @@ bpf_map_type map_type(TableInfo::Kind kind) {
     case TableInfo::Kind::LPM: return BPF_MAP_TYPE_LPM_TRIE;
     case TableInfo::Kind::LRU: return BPF_MAP_TYPE_LRU_HASH;
     case TableInfo::Kind::PERCPU_ARRAY: return BPF_MAP_TYPE_PERCPU_ARRAY;
+    case TableInfo::Kind::SOCKET: return BPF_MAP_TYPE_SK_STORAGE;
   }
   return BPF_MAP_TYPE_UNSPEC;
 }
 
-// Only the agent adds rows to a HASH, so memory is taken as rows come; an LRU needs it beforehand.
+// Only the agent adds rows to a HASH, so memory is taken as rows come, as it is with sockets; an LRU needs it
+// beforehand.
 uint32_t map_flags(TableInfo::Kind kind) {
-  return kind == TableInfo::Kind::HASH || kind == TableInfo::Kind::LPM ? BPF_F_NO_PREALLOC : 0;
+  const bool as_rows_come =
+      kind == TableInfo::Kind::HASH || kind == TableInfo::Kind::LPM || kind == TableInfo::Kind::SOCKET;
+  return as_rows_come ? BPF_F_NO_PREALLOC : 0;
 }
 
 // With its types: the next build reads from them what this one's rows mean (layout.h).
@@ -197,6 +201,8 @@ Result<bool> EbpfDatapath::walk(table_id id, std::string& cursor, size_t rows, c
 Result<> EbpfDatapath::each_row(table_id id, const OnRow& on_row) const {
   const TableInfo& table = info(id);
   if (table.kind == TableInfo::Kind::PERCPU_ARRAY) return fail("table {}: read by counters()", table.name);
+  if (table.kind == TableInfo::Kind::SOCKET)
+    return fail("table {}: its rows are with the sockets", table.name);
   const bool is_array = table.kind == TableInfo::Kind::ARRAY;
   const auto pass_on = [&](const std::string& keys, const std::string& values, size_t rows) {
     for (size_t row = 0; row < rows; ++row) {

@@ -39,6 +39,12 @@ bool is_paths_memory(table_id table) {
   return info(table).writer == TableInfo::Writer::PATH && kind != TableInfo::Kind::PERCPU_ARRAY;
 }
 
+// Rows with keys. What an ARRAY holds is written anew; what sockets hold can be kept (compare()), but not
+// moved.
+bool has_rows_to_move(table_id table) {
+  return info(table).kind != TableInfo::Kind::ARRAY && info(table).kind != TableInfo::Kind::SOCKET;
+}
+
 std::vector<table_id> paths_memory() {
   std::vector<table_id> tables;
   for (size_t id = 0; id < TABLES; ++id)
@@ -77,7 +83,7 @@ std::string in_force(const std::vector<std::string>& sets, const std::string& ra
 // Between two sets of which neither need be this build's.
 Result<> take_over_all(const std::string& from, const std::string& to) {
   for (const table_id table : paths_memory()) {
-    if (info(table).kind == TableInfo::Kind::ARRAY) continue;
+    if (!has_rows_to_move(table)) continue;
     Fd before = table_in(from, table);
     const Fd now = table_in(to, table);
     if (!before || !now || id_of_map(before.get()) == id_of_map(now.get())) continue;
@@ -198,6 +204,10 @@ Result<> TableSets::find_old_tables() {
     Fd before = table_in(before_, table);
     if (!before || id_of_map(before.get()) == id_of_map(tables_->fd(table))) continue;
     const auto types = types_of_map(before.get());
+    if (info(table).kind == TableInfo::Kind::SOCKET) {
+      lost_.push_back(fmt::format("{}: its rows are with the sockets", info(table).name));
+      continue;
+    }
     auto old = types ? old_table(table, std::move(before), {types->key_ref(), types->value_ref()},
                                  {own->key(table), own->value(table)})
                      : Result<OldTable>(std::unexpected(types.error()));
@@ -211,7 +221,7 @@ Result<> TableSets::find_old_tables() {
 
 bool TableSets::wants_gate() const {
   return std::any_of(old_.begin(), old_.end(),
-                     [](const OldTable& old) { return info(old.table).kind != TableInfo::Kind::ARRAY; });
+                     [](const OldTable& old) { return has_rows_to_move(old.table); });
 }
 
 Result<> TableSets::drop_others() {

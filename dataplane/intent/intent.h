@@ -66,7 +66,7 @@ void for_each_table(const Intent& a, const Intent& b, F&& f) {
 
 // What maps.def says of a table.
 struct TableInfo {
-  enum class Kind : uint8_t { ARRAY, HASH, LPM, LRU, PERCPU_ARRAY };
+  enum class Kind : uint8_t { ARRAY, HASH, LPM, LRU, PERCPU_ARRAY, SOCKET };
   enum class Writer : uint8_t { AGENT, PATH };
   std::string_view name;
   Kind kind;
