@@ -143,20 +143,25 @@ static __always_inline enum verdict write_ports(struct pkt* p, __u32 at, __u16 s
 }
 
 /* SCTP sums no addresses. A checksum of zero is still to be made by a device, from what will stand there
- * then. The sum covers all of a datagram, so a part of one cannot be put right. */
+ * then. */
 static __always_inline enum verdict write_sctp(struct pkt* p) {
   struct sctp_header* sctp = header(p, p->l4, SCTP_HEADER);
   if (!sctp) return drop(p, DROP_TRUNCATED);
   const __u32 change =
       (__u32)(sctp->source ^ p->to.source_port) | (__u32)(sctp->destination ^ p->to.destination_port) << 16;
-  if (change && p->fragment) return drop(p, DROP_FRAGMENT);
   sctp->source = p->to.source_port;
   sctp->destination = p->to.destination_port;
   if (change && sctp->checksum) sctp->checksum ^= crc32c_change(change, p->end - p->l4);
   return write_addresses(p, p->l3, &p->to.source, &p->to.destination);
 }
 
+static __always_inline _Bool changes_ports(const struct pkt* p) {
+  return p->now.source_port != p->to.source_port || p->now.destination_port != p->to.destination_port;
+}
+
 static __always_inline enum verdict translate(struct pkt* p) {
+  /* SCTP's sum covers all of a datagram: a part of one cannot be put right. */
+  if (p->protocol == PROTO_SCTP && p->fragment && changes_ports(p)) return drop(p, DROP_FRAGMENT);
   if (p->protocol == PROTO_SCTP && !p->later) return write_sctp(p);
   if (p->later) return write_addresses(p, p->l3, &p->to.source, &p->to.destination); /* that is all it has */
   const _Bool icmp = p->protocol == PROTO_ICMP || p->protocol == PROTO_ICMPV6;

@@ -53,6 +53,7 @@ class DpdkEngine : public Engine {
   }
 
   bool can_wait() const override { return true; }
+  bool can_stop_time() const override { return true; }
   Result<> advance(uint32_t seconds) override {
     now_ns_ += seconds * 1'000'000'000ull;
     return {};

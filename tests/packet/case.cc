@@ -47,6 +47,7 @@ Expected refused(drop_reason reason, hop_kind hop, const Bytes& out) { return {R
 Expected redirected(hop_kind hop, const Bytes& out) { return {REDIRECT, DROP_NONE, hop, out}; }
 
 std::string why_not(const Engine& engine, const Case& one) {
+  if (one.at_once && !engine.can_stop_time()) return engine.name() + " has a clock that goes on";
   for (const Step& step : one.steps) {
     if (step.after_s && !engine.can_wait()) return engine.name() + " cannot let time pass";
     if (step.ifindex != kSenderIfindex && !engine.can_choose_interface())
@@ -56,6 +57,13 @@ std::string why_not(const Engine& engine, const Case& one) {
       return engine.name() + " cannot be brought to drop for this";
   }
   return "";
+}
+
+std::set<std::string> left_out(const Engine& engine) {
+  std::set<std::string> names;
+  for (const Case& one : cases())
+    if (!why_not(engine, one).empty()) names.insert(one.name);
+  return names;
 }
 
 std::string run_case(Engine& engine, const Case& one, std::vector<Seen>* seen) {

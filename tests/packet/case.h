@@ -2,6 +2,7 @@
 // engine runs every case; the DPDK tests link the same table.
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -39,12 +40,16 @@ struct Case {
   std::string name;
   Rows world;
   std::vector<Step> steps;
+  bool at_once = false;  // no time may pass by itself
 };
 
 const std::vector<Case>& cases();
 
 // Why an engine cannot run a case; empty: it can.
 std::string why_not(const Engine& engine, const Case& one);
+
+// The names of those it cannot run: a test says which they may be, so that none is skipped unseen.
+std::set<std::string> left_out(const Engine& engine);
 
 // Runs a case on an engine. Empty: all as expected; else what differs, readable. `seen` gets what the engine
 // did.

@@ -98,28 +98,24 @@ void time_passes(std::vector<Case>& out) {
 // The client uses its port again and comes to another backend; the old one has something left to say.
 void late_answers(std::vector<Case>& out) {
   const Served tcp(kTcp);
-  const auto to_neighbour = [&](uint8_t flags, uint32_t after_s, const Rows& before) {
+  const std::string other = "198.51.100.71";
+  const auto to_other = [&](uint8_t flags, uint32_t after_s, const Rows& before) {
     Frame asked = tcp.asked;
     asked.tcp_flags = flags;
-    const Bytes goes = delivered(to_backend(asked, kNeighbour)).bytes();
-    return Step{FROM_POD, asked.bytes(), redirected(HOP_ENDPOINT, goes), before, 128, after_s};
+    const Bytes goes = by_tunnel(routed(to_backend(asked, other)));
+    return Step{FROM_POD, asked.bytes(), redirected(HOP_TUNNEL, goes), before, 128, after_s};
   };
-  const Frame answers = answer(to_backend(tcp.asked, kNeighbour));
-  out.push_back({"late answers to an old connection do not end the new one of its port",
-                 tcp.world(),
-                 {tcp.ask(),
-                  tcp.back(),
-                  tcp.ask_on(1, kFin | kAck),
-                  to_neighbour(kSyn, 1, tcp.moved()),
-                  {FROM_POD,
-                   answers.bytes(),
-                   redirected(HOP_ENDPOINT, delivered(answer(tcp.asked)).bytes()),
-                   {},
-                   128,
-                   0,
-                   kOtherIfindex},
-                  tcp.back(1),
-                  to_neighbour(kAck, 100, service(kVip, 80, kTcp, kRemote, 8080))}});
+  const Frame answers = answer(to_backend(tcp.asked, other));
+  out.push_back(
+      {"late answers to an old connection do not end the new one of its port",
+       tcp.world(),
+       {tcp.ask(),
+        tcp.back(),
+        tcp.ask_on(1, kFin | kAck),
+        to_other(kSyn, 1, service(kVip, 80, kTcp, other, 8080)),
+        {FROM_UPLINK, from_tunnel(answers), redirected(HOP_ENDPOINT, delivered(answer(tcp.asked)).bytes())},
+        tcp.back(1),
+        to_other(kAck, 100, service(kVip, 80, kTcp, kRemote, 8080))}});
 }
 
 void several_ways_in(std::vector<Case>& out) {

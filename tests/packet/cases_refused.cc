@@ -170,7 +170,7 @@ void too_many(std::vector<Case>& out) {
   Step later = steps.front();
   later.after_s = 1;
   steps.push_back(later);
-  out.push_back({"answers have a rate", pods() + service(kVip, 80, kTcp, "", 0), steps});
+  out.push_back({"answers have a rate", pods() + service(kVip, 80, kTcp, "", 0), steps, true});
 }
 
 }  // namespace

@@ -78,12 +78,15 @@ void fragments(std::vector<Case>& out) {
   Frame first = kAsked;
   first.fragment = 0x2000;
   first.payload = std::string(36, 'x');  // a multiple of eight with its headers
+  Frame later = kAsked;
+  later.fragment = 52 / 8, later.no_transport = true;
   out.push_back({"SCTP: part of a datagram cannot have its ports changed",
                  pods() + service(kVip, 80, kSctp, kRemote, 3868),
-                 {{FROM_POD, first.bytes(), dropped(DROP_FRAGMENT)}}});
+                 {{FROM_POD, first.bytes(), dropped(DROP_FRAGMENT)},
+                  {FROM_POD, later.bytes(), dropped(DROP_FRAGMENT)}}});
   out.push_back({"SCTP: … but its addresses",
                  pods() + service(kVip, 80, kSctp, kRemote, 80),
-                 {goes_to(first, kRemote, 80)}});
+                 {goes_to(first, kRemote, 80), goes_to(later, kRemote, 80)}});
   Bytes cut = Frame{.from = kPod, .to = kRemote, .protocol = kSctp, .payload = ""}.bytes();
   cut.resize(cut.size() - 4);
   cut[14 + 3] = static_cast<char>(cut[14 + 3] - 4);

@@ -33,6 +33,9 @@ class Engine {
   // Lets time pass without packets. Only where the clock is the engine's own: see can_wait().
   virtual Result<> advance(uint32_t) { return fail("not supported: the clock of {} is not ours", name()); }
   virtual bool can_wait() const { return false; }
+  virtual bool can_stop_time() const { return false; }
+  // Whether what it chooses by chance after clear() is the same each time.
+  virtual bool repeats() const { return false; }
   // From now on packets come in on another interface than 1. Only where it need not exist: see
   // can_choose_interface().
   virtual void come_in_by(uint32_t) {}

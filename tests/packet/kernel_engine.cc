@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstddef>
 #include <cstdlib>
+#include <cstring>
 #include <optional>
 #include <vector>
 
@@ -30,6 +32,11 @@ constexpr const char* kMapNames[] = {
 #include "bpf/maps.def"
 #undef TABLE
 };
+
+// What the path writes by itself, and gives up with time.
+constexpr table_id kOutlived[] = {TABLE_flows, TABLE_opening, TABLE_affinities, TABLE_fragments};
+static_assert(!offsetof(flow, last_seen_ns) && !offsetof(affinity, last_seen_ns) &&
+              !offsetof(fragment, seen_ns));
 
 int quiet(libbpf_print_level, const char*, va_list) { return 0; }
 
@@ -78,11 +85,19 @@ class KernelEngine : public Engine {
         bpf_map_delete_elem(fd(table), key.data());
     }
     put_.clear();
-    for (const table_id table : {TABLE_flows, TABLE_opening, TABLE_affinities, TABLE_fragments})
-      forget(table);
+    for (const table_id table : kOutlived)
+      for (const Bytes& key : keys(table)) bpf_map_delete_elem(fd(table), key.data());
     const uint32_t zero = 0;  // rows without a put, too
     for (const table_id noted : {TABLE_host_serves, TABLE_passes_by})
       bpf_map_update_elem(fd(noted), &zero, &zero, BPF_ANY);
+    return {};
+  }
+
+  // This kernel's clock is not ours: instead, all that has been is made so much older.
+  bool can_wait() const override { return true; }
+  Result<> advance(uint32_t seconds) override {
+    for (const table_id table : kOutlived)
+      for (const Bytes& key : keys(table)) TRY(age(table, key, seconds * 1'000'000'000ull));
     return {};
   }
 
@@ -123,10 +138,23 @@ class KernelEngine : public Engine {
   bpf_map* map(table_id table) const {
     return bpf_object__find_map_by_name(skeleton_->obj, kMapNames[table]);
   }
-  void forget(table_id table) {
-    Bytes key(bpf_map__key_size(map(table)), '\0');
-    while (bpf_map_get_next_key(fd(table), nullptr, key.data()) == 0)
-      bpf_map_delete_elem(fd(table), key.data());
+  std::vector<Bytes> keys(table_id table) const {
+    std::vector<Bytes> all;
+    Bytes next(bpf_map__key_size(map(table)), '\0');
+    while (bpf_map_get_next_key(fd(table), all.empty() ? nullptr : all.back().data(), next.data()) == 0)
+      all.push_back(next);
+    return all;
+  }
+  // Their rows begin with when they were seen.
+  Result<> age(table_id table, const Bytes& key, uint64_t ns) {
+    Bytes row(bpf_map__value_size(map(table)), '\0');
+    if (bpf_map_lookup_elem(fd(table), key.data(), row.data()) != 0) return {};
+    uint64_t seen_ns;
+    std::memcpy(&seen_ns, row.data(), sizeof seen_ns);
+    seen_ns -= ns;
+    std::memcpy(row.data(), &seen_ns, sizeof seen_ns);
+    if (bpf_map_update_elem(fd(table), key.data(), row.data(), BPF_EXIST) == 0) return {};
+    return fail_errno(errno, "age a row of {}", kMapNames[table]);
   }
 
   int program(origin from) const {
@@ -199,6 +227,8 @@ class XdpBeforeTc : public XdpEngine {
     return tc_.put(table, key, value);
   }
   Result<> clear() override { return tc_.clear(); }
+  bool can_wait() const override { return tc_.can_wait(); }
+  Result<> advance(uint32_t seconds) override { return tc_.advance(seconds); }
 
   Result<Seen> run(origin from, const Bytes& packet, uint32_t) override {
     took_ = false;

@@ -32,6 +32,8 @@ class NativeEngine : public Engine {
   void come_in_by(uint32_t ifindex) override { ifindex_ = ifindex; }
   bool can_choose_interface() const override { return true; }
   bool can_wait() const override { return true; }
+  bool can_stop_time() const override { return true; }
+  bool repeats() const override { return true; }
   Result<> advance(uint32_t seconds) override {
     now_ns_ += seconds * 1'000'000'000ull;
     return {};

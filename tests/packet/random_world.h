@@ -26,7 +26,7 @@ class Chance {
 
 class RandomWorld {
  public:
-  explicit RandomWorld(Chance& chance) : chance_(chance) {}
+  RandomWorld(Chance& chance, bool has_interfaces) : chance_(chance), has_interfaces_(has_interfaces) {}
 
   // The rows it begins with, and those of a change; a row without a value goes.
   Rows begin();
@@ -34,24 +34,35 @@ class RandomWorld {
   // What comes next, given what has been sent and what has gone on.
   Sent packet();
   void has_sent(const Sent& sent) { sent_.push_back(sent); }
-  void went_on(const Answer& answer) { answers_.push_back(answer); }
+  void went_on(const Sent& sent, const Answer& answer) { forwarded_.push_back({sent, answer}); }
 
  private:
   Rows service(const std::string& address, uint32_t flags);
   Rows members(const FullService& of, const std::vector<std::string>& all);
+  Rows nodes();
   Rows removal();
   Rows stands(const Rows& rows);
   PutRow next_generation() { return generation(++number_); }
   Sent new_packet();
+  Sent question();
+  Sent rest_of(Sent sent);
+  struct Forwarded {
+    Sent sent;
+    Answer answer;
+  };
   Sent answer_to(const Answer& answer);
   Sent error_about(const Answer& answer);
+  Sent error_about_answer(const Sent& sent);
+  Sent random_error(const Forwarded& one);
+  Sent disguised(Sent sent);
   void cut(Sent& sent);
 
   Chance& chance_;
   uint64_t number_ = 1;
   Rows rows_;  // that stand
   std::vector<Sent> sent_;
-  std::vector<Answer> answers_;
+  std::vector<Forwarded> forwarded_;
+  bool has_interfaces_;
 };
 
 }  // namespace thalweg::packet

@@ -26,6 +26,13 @@ TEST_P(XdpPacketCase, ComesToTheSame) {
 
 INSTANTIATE_TEST_SUITE_P(All, XdpPacketCase, testing::Range<size_t>(0, cases().size()));
 
+TEST(XdpPacketCases, LeaveOutWhatTheKernelDoes) {
+  const auto kernel = kernel_engine();
+  const auto& xdp = shared_engine();
+  if (!kernel || !xdp) GTEST_SKIP() << (xdp ? kernel.error().message : xdp.error().message);
+  EXPECT_EQ(left_out(**xdp), left_out(**kernel));
+}
+
 // ---- who takes what
 
 enum By { kTc, kXdp };

@@ -13,6 +13,16 @@ namespace {
 
 const std::string kThisNode = "192.0.2.1", kThisNode6 = "2001:db8::1";
 
+bool is_routed(const Sent& sent, hop_kind hop) {
+  return sent.from != TO_POD && sent.from != FROM_HOST && hop != HOP_HOST;
+}
+
+// An SCTP checksum is over the whole datagram and its ports.
+bool cannot_be_summed(const Frame& before, const Frame& after) {
+  return before.protocol == kSctp && before.fragment & 0x3fff &&
+         (before.from_port != after.from_port || before.to_port != after.to_port);
+}
+
 const std::string& opener(const Sent& sent, const Frame& to, bool reply) {
   return reply ? to.to : sent.frame.from;
 }
@@ -22,6 +32,8 @@ const std::string& wanted(const Sent& sent, const Frame& to, bool reply) {
 
 }  // namespace
 
+bool is_v6(const std::string& address) { return address.find(':') != std::string::npos; }
+
 std::string text(const addr& address) {
   char out[INET6_ADDRSTRLEN];
   const bool v4 = address.words[2] == htonl(0xffff) && !address.halves[0];
@@ -29,7 +41,8 @@ std::string text(const addr& address) {
   return out;
 }
 
-bool has_ports(const Frame& f) { return f.protocol == kTcp || f.protocol == kUdp; }
+bool is_connection(const Frame& f) { return f.protocol == kTcp || f.protocol == kSctp; }
+bool has_ports(const Frame& f) { return is_connection(f) || f.protocol == kUdp; }
 uint16_t to_port(const Frame& f) { return has_ports(f) ? f.to_port : f.from_port; }
 
 bool begins_with(const addr& address, const __u8* prefix, uint32_t bits) {
@@ -60,7 +73,8 @@ Oracle::~Oracle() = default;
 Bytes Sent::bytes() const {
   Frame whole = frame;
   if (about) whole.quotes = ip_packet(about->bytes());
-  return outer.empty() ? whole.bytes() : Tunnel{outer, kThisNode}.around(whole.bytes());
+  return outer.empty() ? whole.bytes()
+                       : Tunnel{outer, is_v6(outer) ? kThisNode6 : kThisNode}.around(whole.bytes());
 }
 Bytes Answer::bytes() const {
   const Bytes inner = error.empty() ? frame.bytes() : error;
@@ -112,6 +126,19 @@ const ::service* Oracle::service_of(const Frame& frame, bool any_port) const {
   return row ? reinterpret_cast<const ::service*>(row->value.data()) : nullptr;
 }
 
+bool Oracle::is_here(const std::string& address) const {
+  const ::route* route = route_of(address);
+  return endpoint_of(address) || (route && route->kind == ROUTE_HOST);
+}
+bool Oracle::is_node(const std::string& address) const {
+  const ::route* route = route_of(address);
+  return route && route->flags & ROUTE_NODE_ADDRESS;
+}
+bool Oracle::masquerades() const {
+  const PutRow* row = find<uint32_t, ::node>(TABLE_node, [](uint32_t) { return 0; });
+  return row && as<::node>(row->value).flags & NODE_MASQUERADE;
+}
+
 drop_reason Oracle::find_hop(const Way& way, Answer& answer) const {
   answer.hop = HOP_ENDPOINT;
   if (endpoint_of(way.frame.to)) return DROP_NONE;
@@ -140,10 +167,15 @@ drop_reason Oracle::find_hop(const Way& way, Answer& answer) const {
 
 bool Oracle::source_belongs(const Way& way) const {
   const std::string& source = way.sent.frame.from;
-  if (way.sent.from == FROM_POD) return endpoint_of(source) && endpoint_of(source)->ifindex == kSenderIfindex;
+  if (way.sent.from == FROM_POD) {
+    const ::endpoint* pod = endpoint_of(source);
+    return pod && pod->ifindex == way.sent.ifindex &&
+           std::memcmp(pod->mac, way.sent.frame.from_mac.data(), 6) == 0;
+  }
   if (way.sent.from != FROM_UPLINK) return true;
   const ::route* route = route_of(source);
   const uint32_t kind = route ? route->kind : uint32_t{ROUTE_WORLD};
+  if (!way.sent.outer.empty() && way.dsr) return kind == ROUTE_WORLD && is_node(way.sent.outer);
   if (!way.sent.outer.empty()) return kind == ROUTE_TUNNEL && text(route->peer) == way.sent.outer;
   if (kind == ROUTE_TUNNEL) return route->flags & ROUTE_NODE_ADDRESS;
   return kind == ROUTE_WORLD || kind == ROUTE_DIRECT;
@@ -191,19 +223,22 @@ bool Oracle::is_taken(const Way& way) const {
 
 // Whether a NAT's flow stands where this one's own entry would: no one else ends it.
 bool Oracle::is_asked_the_other_way(const Way& way) const {
+  const Frame &asked = way.sent.frame, back = turned(asked);
+  if (same_way(asked, back)) return false;
   return std::ranges::any_of(state_->flows, [&](const Flow& flow) {
-    return flow.nat && same_way(flow.frame, turned(way.sent.frame)) && !has_expired(flow);
+    return flow.is_one_way() && same_way(flow.frame, back) && !has_expired(flow);
   });
 }
 
 drop_reason Oracle::masquerade(Way& way, hop_kind hop) {
-  const bool leaves = way.sent.from == FROM_POD && hop == HOP_WORLD;
-  const bool itself = way.nat && way.sent.frame.from == way.frame.to;
+  const bool leaves = way.sent.from == FROM_POD && hop == HOP_WORLD && masquerades();
+  const bool itself =
+      way.nat && way.sent.frame.from == way.frame.to && (way.sent.from != FROM_POD || hop != HOP_WORLD);
   const bool onward = way.nat && way.sent.from == FROM_UPLINK && hop != HOP_ENDPOINT && hop != HOP_HOST;
   if (way.known) return DROP_NONE;
   if (leaves || itself || onward) {
     way.nat = true;
-    way.frame.from = way.frame.to.find(':') == std::string::npos ? kThisNode : kThisNode6;
+    way.frame.from = !is_v6(way.frame.to) ? kThisNode : kThisNode6;
     if (way.sent.from == FROM_HOST) way.frame.from = way.sent.frame.to;
   } else if (!way.nat) {
     return DROP_NONE;
@@ -217,9 +252,11 @@ drop_reason Oracle::masquerade(Way& way, hop_kind hop) {
 // Service refusals alone: the random frames are neither too large nor too old.
 bool Oracle::is_told(const Way& way, drop_reason reason) const {
   const Frame& frame = way.sent.frame;
-  if (reason != DROP_NO_SERVICE_PORT && reason != DROP_NO_BACKEND) return false;
+  if (reason != DROP_NO_SERVICE_PORT && reason != DROP_NO_BACKEND && reason != DROP_TTL_EXPIRED) return false;
   if (!way.plain || way.sent.from == TO_POD || !source_belongs(way)) return false;
-  return frame.protocol == kUdp || (frame.protocol == kTcp && !(frame.tcp_flags & kRst));
+  if (frame.protocol == kSctp && frame.no_sctp_checksum) return false;
+  if (reason == DROP_TTL_EXPIRED || frame.protocol == kUdp) return true;
+  return is_connection(frame) && !(frame.tcp_flags & kRst);
 }
 
 Answer Oracle::refuse(const Way& way, drop_reason reason) const {
@@ -228,10 +265,13 @@ Answer Oracle::refuse(const Way& way, drop_reason reason) const {
   if (!is_told(way, reason)) return dropped;
   Answer answer{.said = REDIRECT, .reason = reason, .hop = HOP_WORLD};
   const Sent back{way.sent.from, turned(frame), ""};
-  const Way there{back, turned(frame)};
-  if (!from_outside(way.sent) && find_hop(there, answer) != DROP_NONE) return dropped;
-  const bool v6 = frame.from.find(':') != std::string::npos;
-  if (frame.protocol == kTcp)
+  Way there{back, turned(frame)};
+  there.nat = way.nat, there.reply = way.reply;
+  if (!from_outside(way.sent) && !way.dsr && find_hop(there, answer) != DROP_NONE) return dropped;
+  const bool v6 = is_v6(frame.from);
+  if (reason == DROP_TTL_EXPIRED)
+    answer.error = error_about(frame, v6 ? kThisNode6 : kThisNode, v6 ? kExpired6 : kExpired);
+  else if (frame.protocol == kTcp)
     answer.frame = reset_of(frame);
   else
     answer.error = error_about(frame, frame.to, v6 ? kPortUnreachable6 : kPortUnreachable);
@@ -245,14 +285,14 @@ Answer Oracle::refuse(const Way& way, drop_reason reason) const {
 
 Answer Oracle::leave(const Way& way, Answer answer) const {
   const origin from = way.sent.from;
-  answer.frame = way.frame;
+  answer.frame = way.nat ? way.frame : way.sent.frame;
   answer.said = REDIRECT;
-  if (from != TO_POD && from != FROM_HOST && answer.hop != HOP_HOST) answer.frame.ttl--;
+  if (is_routed(way.sent, answer.hop)) answer.frame.ttl--;
   if (answer.hop == HOP_ENDPOINT && from == TO_POD)
     answer.said = PASS;
   else if (answer.hop == HOP_ENDPOINT)
     answer.frame.to_mac = kPodMac, answer.frame.from_mac = kVethMac;
-  else if (answer.hop == HOP_HOST && way.sent.outer.empty() && from != FROM_HOST)
+  else if (answer.hop == HOP_HOST && (way.sent.outer.empty() || way.dsr) && from != FROM_HOST)
     answer.said = PASS;
   else if (answer.hop == HOP_HOST)
     answer.frame.to_mac = answer.frame.from_mac = kHostMac;
@@ -263,7 +303,16 @@ Answer Oracle::leave(const Way& way, Answer answer) const {
 Answer Oracle::leave_host(const Way& way, Flow* flow) {
   if (!flow || !flow->nat || !flow->reply) return {.said = PASS, .hop = HOP_WORLD, .frame = way.sent.frame};
   touch(*flow, way);
+  if (!way.sent.about && cannot_be_summed(way.sent.frame, way.frame))
+    return {.said = DROP, .reason = DROP_FRAGMENT, .frame = way.sent.frame};
   return {.said = PASS, .hop = HOP_WORLD, .frame = way.frame};
+}
+
+// Whether such a packet counts for its flow is left open.
+Answer Oracle::expire(const Way& way, Flow* flow) {
+  if (flow) choices_ = 2;
+  if (flow && choice_) touch(*flow, way);
+  return refuse(way, DROP_TTL_EXPIRED);
 }
 
 // A packet whose flow key is known: a fragment has its ports, an ICMP error is the answer to what it quotes.
@@ -272,21 +321,21 @@ Answer Oracle::run_read(const Sent& sent, bool plain) {
   const auto dropped = [&](drop_reason reason) { return refuse(way, reason); };
   Flow* flow = flow_of(sent.frame);
   if (flow) {
-    way.known = true, way.nat = flow->nat;
+    way.known = true, way.nat = flow->nat, way.dsr = flow->dsr;
     way.reply = flow->nat ? flow->reply : !same_way(flow->frame, sent.frame);
-    if (flow->nat) {
+    if (flow->nat || flow->dsr) {
       way.frame.from = flow->to.from, way.frame.to = flow->to.to;
       way.frame.from_port = flow->to.from_port, way.frame.to_port = flow->to.to_port;
     }
   }
   if (sent.from == TO_UPLINK) return leave_host(way, flow);
   if (flow && must_begin_again(*flow, way))
-    flow = nullptr, way.known = way.nat = false, way.frame = sent.frame;
+    flow = nullptr, way.known = way.nat = way.dsr = false, way.frame = sent.frame;
   if (!flow && sent.from != TO_POD)
     if (const drop_reason reason = choose_backend(way)) return dropped(reason);
   Answer answer{.said = REDIRECT};
   const drop_reason no_way = find_hop(way, answer);
-  if (from_outside(sent) && !flow && !way.nat && answer.hop != HOP_ENDPOINT) {
+  if (from_outside(sent) && !flow && !way.nat && !way.dsr && answer.hop != HOP_ENDPOINT) {
     end_answers_of_host(sent.frame);
     return {.said = PASS, .frame = sent.frame};
   }
@@ -295,9 +344,11 @@ Answer Oracle::run_read(const Sent& sent, bool plain) {
   if (no_way) return dropped(no_way);
   if (const drop_reason reason = policy(way)) return dropped(reason);
   if (const drop_reason reason = masquerade(way, answer.hop)) return dropped(reason);
+  if (is_routed(sent, answer.hop) && sent.frame.ttl <= 1) return expire(way, flow);
   if (!flow) remember(way);
   if (flow) touch(*flow, way);
   if (way.nat && answer.hop == HOP_HOST && sent.from == FROM_UPLINK) state_->host_serves = true;
+  if (!sent.about && way.nat && cannot_be_summed(sent.frame, way.frame)) return dropped(DROP_FRAGMENT);
   return leave(way, answer);
 }
 
@@ -319,9 +370,13 @@ Answer not_ours(const Sent& sent, const Frame& read, drop_reason reason) {
 
 // Quoted checksums are as they were: nobody checks them.
 Bytes quote(const Frame& now, const Frame& before) {
-  const size_t header = now.from.find(':') == std::string::npos ? 20 : 40;
-  const size_t at = header + (now.protocol == kTcp ? 16 : now.protocol == kUdp ? 6 : 2);
-  return ip_packet(now.bytes()).replace(at, 2, ip_packet(before.bytes()).substr(at, 2));
+  const size_t bytes = now.protocol == kSctp ? 4 : 2;
+  const size_t header = !is_v6(now.from) ? 20 : 40;
+  const size_t at = header + (now.protocol == kTcp    ? 16
+                              : now.protocol == kUdp  ? 6
+                              : now.protocol == kSctp ? 8
+                                                      : 2);
+  return ip_packet(now.bytes()).replace(at, bytes, ip_packet(before.bytes()).substr(at, bytes));
 }
 
 // The error about a packet, where the answer to that packet would have become `answer`.
@@ -340,13 +395,21 @@ Frame error_like(const Sent& sent, const Frame& answer) {
 // The answer to what an error quotes, as far as the path looks at it.
 Sent answer_to_quoted(const Sent& sent) {
   Sent read{sent.from, turned(*sent.about), sent.outer, sent.about};
+  read.ifindex = sent.ifindex;
   read.frame.tcp_flags = 0, read.frame.ttl = sent.frame.ttl;
   read.frame.to_mac = sent.frame.to_mac, read.frame.from_mac = sent.frame.from_mac;
   return read;
 }
 
+uint8_t in_words_of_tcp(uint8_t chunk) {
+  constexpr uint8_t kInit = 1, kInitAck = 2, kAbort = 6, kShutdownComplete = 14;
+  if (chunk == kInit) return kSyn;
+  if (chunk == kInitAck) return kSyn | kAck;
+  return chunk == kAbort || chunk == kShutdownComplete ? kRst : kAck;
+}
+
 bool is_plain(const Frame& frame) {
-  const bool v4 = frame.from.find(':') == std::string::npos;
+  const bool v4 = !is_v6(frame.from);
   return !is_later_fragment(frame) && (v4 || !is_first_fragment(frame));
 }
 
@@ -355,8 +418,11 @@ bool is_plain(const Frame& frame) {
 Answer Oracle::run(State& state, const Sent& sent, size_t choice) {
   state_ = &state, choice_ = choice, choices_ = 1;
   if (sent.from == TO_UPLINK && !state.host_serves) return untouched(sent);
+  // An IPv6 underlay's peers are told apart by what is known of them.
+  if (is_v6(sent.outer) && !is_node(sent.outer))
+    return {.said = DROP, .reason = DROP_UNKNOWN_TUNNEL_PEER, .frame = sent.frame};
   if (sent.about) {
-    const bool v6 = sent.about->from.find(':') != std::string::npos;
+    const bool v6 = is_v6(sent.about->from);
     if (!v6 && is_later_fragment(*sent.about)) return not_ours(sent, sent.frame, DROP_UNRELATED_ICMP);
     if (sent.from == FROM_POD && sent.frame.from != sent.about->to)
       return {.said = DROP, .reason = DROP_SPOOFED_SOURCE, .frame = sent.frame};
@@ -369,6 +435,7 @@ Answer Oracle::run(State& state, const Sent& sent, size_t choice) {
     return answer;
   }
   Sent read = sent;
+  if (sent.frame.protocol == kSctp) read.frame.tcp_flags = in_words_of_tcp(sent.frame.sctp_chunk);
   if (const drop_reason lost = read_fragment(read)) return not_ours(sent, sent.frame, lost);
   Answer answer = run_read(read, is_plain(sent.frame));
   answer.choices = choices_;

@@ -19,6 +19,7 @@ struct Sent {
   Frame frame;
   std::string outer;
   std::optional<Frame> about = {};  // an ICMP error: the frame it quotes
+  uint32_t ifindex = kSenderIfindex;
   Bytes bytes() const;
 };
 
@@ -29,7 +30,7 @@ struct Answer {
   Frame frame;         // as it leaves, inside the tunnel if there is one
   std::string peer;    // HOP_TUNNEL: to which node
   Bytes error;         // an ICMP error in place of the frame
-  size_t choices = 1;  // how many backends it could have been
+  size_t choices = 1;  // how many of them there are: backends it could have been
   Bytes bytes() const;
 };
 
@@ -37,6 +38,7 @@ class Oracle {
  public:
   // What packets have left behind. Where a backend is chosen by chance there is one for each choice.
   struct State;
+  struct Flow;
 
   Oracle();
   ~Oracle();
@@ -53,6 +55,8 @@ class Oracle {
     bool plain = true;   // such that its sender may be told
     bool known = false;  // belongs to a flow seen before
     bool reply = false, nat = false;
+    bool dsr =
+        false;  // the backend's node answers its client; without nat: that is another, and `frame` says where
     uint32_t moved = 0;
   };
 
@@ -64,7 +68,6 @@ class Oracle {
   const ::service* service_of(const Frame& frame, bool any_port) const;
 
   // oracle_flows.cc
-  struct Flow;
   bool is_alive(const Flow& flow, const Frame& frame) const;
   bool has_expired(const Flow& flow) const;
   Flow* flow_of(const Frame& frame);
@@ -86,6 +89,7 @@ class Oracle {
   bool must_begin_again(const Flow& flow, Way& way) const;
 
   Answer run_read(const Sent& sent, bool plain);
+  Answer expire(const Way& way, Flow* flow);
   Answer leave_host(const Way& way, Flow* flow);
   drop_reason find_hop(const Way& way, Answer& answer) const;
   bool source_belongs(const Way& way) const;
@@ -93,6 +97,10 @@ class Oracle {
   bool allows(const Way& way, uint32_t set, direction direction, const std::string& peer) const;
   bool is_taken(const Way& way) const;
   bool is_asked_the_other_way(const Way& way) const;
+  bool is_left_here(const Sent& sent, const ::service& service) const;
+  bool is_here(const std::string& address) const;
+  bool is_node(const std::string& address) const;
+  bool masquerades() const;
   drop_reason masquerade(Way& way, hop_kind hop);
   bool is_told(const Way& way, drop_reason reason) const;
   Answer refuse(const Way& way, drop_reason reason) const;
@@ -107,10 +115,11 @@ class Oracle {
 struct Oracle::Flow {
   Frame frame;  // its addresses and ports
   Frame to;
-  bool nat, reply;
+  bool nat, reply, dsr;
   bool answered, closing;
   uint64_t seen_s;
   uint32_t moved;  // what the row of its backend said
+  bool is_one_way() const { return nat || dsr; }
   bool operator==(const Flow&) const = default;
 };
 
@@ -143,12 +152,14 @@ T as(const Bytes& bytes) {
   return out;
 }
 std::string text(const addr& address);
+bool is_v6(const std::string& address);
 bool begins_with(const addr& address, const __u8* prefix, uint32_t bits);
 bool has_ports(const Frame& frame);
 uint16_t to_port(const Frame& frame);  // of an echo: its identifier
 bool same_way(const Frame& one, const Frame& other);
 Frame turned(Frame frame);
 bool from_outside(const Sent& sent);
+bool is_connection(const Frame& frame);  // TCP or SCTP
 bool is_first_fragment(const Frame& frame);
 bool is_later_fragment(const Frame& frame);
 

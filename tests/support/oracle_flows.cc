@@ -7,7 +7,7 @@ namespace thalweg::packet {
 
 namespace {
 
-bool opens(const Frame& frame) { return frame.protocol == kTcp && (frame.tcp_flags & (kSyn | kAck)) == kSyn; }
+bool opens(const Frame& frame) { return is_connection(frame) && (frame.tcp_flags & (kSyn | kAck)) == kSyn; }
 
 }  // namespace
 
@@ -15,13 +15,14 @@ bool opens(const Frame& frame) { return frame.protocol == kTcp && (frame.tcp_fla
 bool Oracle::has_expired(const Flow& flow) const {
   const uint64_t age_s = now_s_ - flow.seen_s;
   if (flow.frame.protocol == kUdp) return age_s > 120;
-  if (flow.frame.protocol != kTcp) return age_s > 60;
-  return age_s > (flow.closing ? 30 : flow.answered ? 7440 : 60);
+  if (!is_connection(flow.frame)) return age_s > 60;
+  const uint64_t answered_s = flow.frame.protocol == kTcp ? 7440 : 210;
+  return age_s > (flow.closing ? 30 : flow.answered ? answered_s : 60);
 }
 
 bool Oracle::is_alive(const Flow& flow, const Frame& frame) const {
   // A port is used again by who used it: of two entries of a NAT each knows one way.
-  const bool same_side = !flow.nat || same_way(flow.frame, frame);
+  const bool same_side = !flow.is_one_way() || same_way(flow.frame, frame);
   return !has_expired(flow) && !(flow.closing && opens(frame) && same_side);
 }
 
@@ -29,7 +30,7 @@ Oracle::Flow* Oracle::flow_of(const Frame& frame) {
   for (Flow& flow : state_->flows) {
     const bool forward = same_way(flow.frame, frame), backward = same_way(flow.frame, turned(frame));
     if (!forward && !backward) continue;
-    if (flow.nat && !forward) return nullptr;
+    if (flow.is_one_way() && !forward) return nullptr;
     return is_alive(flow, frame) ? &flow : nullptr;
   }
   return nullptr;
@@ -39,7 +40,7 @@ Oracle::Flow* Oracle::flow_of(const Frame& frame) {
 void Oracle::end_answers_of_host(const Frame& frame) {
   if (!opens(frame)) return;
   std::erase_if(state_->flows, [&](const Flow& flow) {
-    return flow.nat && !is_alive(flow, frame) && same_way(flow.frame, turned(frame));
+    return flow.is_one_way() && (flow.closing || has_expired(flow)) && same_way(flow.frame, turned(frame));
   });
 }
 
@@ -47,12 +48,13 @@ void Oracle::end_answers_of_host(const Frame& frame) {
 void Oracle::touch(Flow& flow, const Way& way) {
   const Frame& frame = way.sent.frame;
   if (way.sent.about) return;
-  const bool tcp = frame.protocol == kTcp;
-  const bool answered = tcp && way.reply, closing = tcp && frame.tcp_flags & (kFin | kRst);
+  const bool tcp = is_connection(frame);
+  const bool elsewhere = way.dsr && !way.nat && !(frame.tcp_flags & kSyn);  // who goes on has an answer
+  const bool answered = tcp && (way.reply || elsewhere), closing = tcp && frame.tcp_flags & (kFin | kRst);
   flow.moved = way.moved;
   for (Flow& one : state_->flows) {
     const bool other =
-        flow.nat && one.nat && (same_way(one.frame, turned(way.frame)) || same_way(one.frame, way.frame));
+        flow.nat && one.nat && same_way(one.frame, turned(flow.to)) && same_way(one.to, turned(flow.frame));
     if (&one != &flow && !other) continue;
     one.answered |= answered, one.closing |= closing, one.seen_s = now_s_;
   }
@@ -64,7 +66,8 @@ void Oracle::remember(const Way& way) {
     std::erase_if(state_->flows, [&](const Flow& old) {
       return same_way(old.frame, frame) || same_way(old.frame, turned(frame));
     });
-    state_->flows.push_back({frame, to, way.nat, reply, false, false, now_s_, reply ? 0 : way.moved});
+    state_->flows.push_back(
+        {frame, to, way.nat, reply, way.dsr && !reply, false, false, now_s_, reply ? 0 : way.moved});
   };
   add(way.sent.frame, way.frame, false);
   if (way.nat) add(turned(way.frame), turned(way.sent.frame), true);
@@ -72,7 +75,8 @@ void Oracle::remember(const Way& way) {
 
 // Another way is another datagram.
 drop_reason Oracle::read_fragment(Sent& sent) {
-  const std::string way = sent.outer.empty() ? std::to_string(sent.from) : sent.outer;
+  const std::string way =
+      sent.outer.empty() ? std::to_string(sent.from) + "/" + std::to_string(sent.ifindex) : sent.outer;
   const auto is_its = [&](const State::Datagram& one) {
     const Frame& first = one.first;
     return one.way == way && first.from == sent.frame.from && first.to == sent.frame.to &&

@@ -89,7 +89,7 @@ std::optional<::backend> Oracle::pick(const Frame& asked, const ::service& servi
   choices_ = slots.size();
   const ::backend* backend = backend_at(asked, service, outside, slots[choice_ % slots.size()]);
   if (!backend) return {};
-  if (service.affinity_s) {
+  if (service.affinity_s && !(outside && service.flags & SERVICE_DSR)) {
     const Bytes key = raw(key_of(asked));
     std::erase_if(state_->clients,
                   [&](const auto& old) { return old.service == key && old.address == asked.from; });
@@ -98,26 +98,36 @@ std::optional<::backend> Oracle::pick(const Frame& asked, const ::service& servi
   return *backend;
 }
 
+// What another node leaves to this one to answer.
+bool Oracle::is_left_here(const Sent& sent, const ::service& service) const {
+  const ::route* route = route_of(sent.frame.from);
+  return !sent.outer.empty() && service.flags & SERVICE_DSR && (!route || route->kind == ROUTE_WORLD);
+}
+
 drop_reason Oracle::choose_backend(Way& way) {
   constexpr uint32_t kOutside = SERVICE_NODE_PORT | SERVICE_LOAD_BALANCER | SERVICE_EXTERNAL_IP;
-  const bool outside = from_outside(way.sent);
-  const auto may = [&](const ::service* s) { return s && (!outside || s->flags & kOutside); };
   const Frame asked = way.frame;
   const ::service* exact = service_of(asked, false);
+  way.dsr = exact && is_left_here(way.sent, *exact);
+  const bool outside = from_outside(way.sent) || way.dsr;
+  const auto may = [&](const ::service* s) { return s && (!outside || s->flags & kOutside); };
   if (!exact) return may(service_of(asked, true)) ? DROP_NO_SERVICE_PORT : DROP_NONE;
   if (!may(exact)) return DROP_NONE;
   if (exact->flags & SERVICE_SOURCE_RANGES && !may_ask(asked)) return DROP_SOURCE_RANGE;
   const bool local = exact->flags & (outside ? SERVICE_OUTSIDE_LOCAL : SERVICE_INSIDE_LOCAL);
   const drop_reason none = local ? DROP_NO_LOCAL_BACKEND : DROP_NO_BACKEND;
   if (!exact->backends[outside]) return none;
+  const bool dsr = outside && exact->flags & SERVICE_DSR;
   std::optional<::backend> chosen;
-  if (exact->affinity_s) chosen = same_as_before(asked, *exact, outside);
+  if (exact->affinity_s && !dsr) chosen = same_as_before(asked, *exact, outside);
   if (!chosen) chosen = pick(asked, *exact, outside);
   if (!chosen) return none;
   way.frame.to = text(chosen->address);
   way.frame.to_port = ntohs(chosen->port);
   way.moved = moved_of(way.frame.to, way.frame.to_port);
-  way.nat = true;
+  way.nat = !dsr || is_here(way.frame.to);
+  if (dsr && way.dsr && !way.nat) return DROP_NO_LOCAL_BACKEND;
+  way.dsr = dsr && (way.dsr || !way.nat);
   return DROP_NONE;
 }
 
@@ -132,7 +142,7 @@ uint32_t Oracle::moved_of(const std::string& address, uint16_t port) const {
 // was.
 bool Oracle::must_begin_again(const Flow& flow, Way& way) const {
   const Frame& asked = way.sent.frame;
-  if (asked.protocol != kUdp || !flow.nat || flow.reply || way.sent.about) return false;
+  if (asked.protocol != kUdp || !flow.is_one_way() || flow.reply || way.sent.about) return false;
   way.moved = moved_of(way.frame.to, way.frame.to_port);
   if (way.moved == flow.moved) return false;
   const ::service* service = service_of(asked, false);
@@ -140,7 +150,7 @@ bool Oracle::must_begin_again(const Flow& flow, Way& way) const {
   ::backend backend{};
   backend.address = abi_address(way.frame.to);
   backend.port = htons(way.frame.to_port);
-  return !serves(asked, *service, from_outside(way.sent), backend);
+  return !serves(asked, *service, from_outside(way.sent) || (!way.sent.outer.empty() && flow.dsr), backend);
 }
 
 }  // namespace thalweg::packet
