@@ -258,6 +258,40 @@ struct flow {
 #define FLOW_TCP_ANSWERED 2u /* the other side has sent something */
 #define FLOW_TCP_CLOSING  4u /* FIN or RST seen */
 
+/* Flows stand in sets of rows (bpf/path/flows.h). A tag is 16 bits of the key's hash: all tags of a set are
+ * one cache line, and say which of its rows are worth a look. Those of the flows no one has answered yet
+ * stand last. */
+#define FLOW_SETS 16384u
+#define SET_WAYS  28u
+#define SETTLED_WAYS \
+  24u /* the others are for flows that are opening; their rows stand behind all settled ones */
+#define TAG_NONE  0u
+#define TAG_BUSY  1u /* its row is being written */
+#define FIRST_TAG 2u
+struct flow_set {
+  union {
+    __u16 tags[SET_WAYS];
+    __u64 words[8]; /* and what stands behind them */
+    struct {
+      __u64 of_tags[SET_WAYS / 4];
+      __u32 written; /* how many rows of this set ever were */
+      __u32 held;    /* a bit for each row that is being changed in place, and must not give way */
+    };
+  };
+};
+
+struct flow_row {
+  struct flow flow;
+  struct flow_key key;
+  __u32 stamp; /* another one whenever the row becomes another flow's; 0: no one's */
+  __u32 pad[3];
+};
+
+/* Only this node knows which flows share a set. */
+struct flow_secret {
+  __u64 words[16];
+};
+
 /* A datagram's first fragment tells the ports to those that follow (RFC 791 §3.2, RFC 8200 §4.5). */
 struct fragment_key {
   struct addr source;
@@ -364,9 +398,12 @@ enum drop_reason {
 };
 
 /* Row i of counters: packets and bytes dropped for reason i; row DROP_NONE counts what was let through; of
- * these, row COUNTER_XDP what the uplink's XDP program sent on. */
-#define COUNTER_ROWS 64u
-#define COUNTER_XDP  (COUNTER_ROWS - 1)
+ * these, row COUNTER_XDP what the uplink's XDP program sent on. The last two count flows that gave way to
+ * others before they were over: ones that were answered, ones that were opening. */
+#define COUNTER_ROWS               64u
+#define COUNTER_XDP                (COUNTER_ROWS - 1)
+#define COUNTER_SETTLED_PUSHED_OUT (COUNTER_ROWS - 2)
+#define COUNTER_OPENING_PUSHED_OUT (COUNTER_ROWS - 3)
 struct counter {
   __u64 packets;
   __u64 bytes;

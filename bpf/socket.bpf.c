@@ -8,6 +8,7 @@
 #include "bpf/port/bpf.h"
 
 #include "bpf/path/path.h"
+#include "bpf/port/take_over_flows.h"
 
 #include <asm-generic/errno.h>
 

@@ -5,6 +5,7 @@
 #include "bpf/port/bpf.h"
 
 #include "bpf/path/path.h"
+#include "bpf/port/take_over_flows.h"
 
 #define PULL_BYTES \
   192 /* enough for every header the path reads: Ethernet, IPv6 with extensions, ICMP, a quoted packet */

@@ -36,8 +36,7 @@ static __always_inline void* inside(struct pkt* p, __u32 offset, __u32 length) {
 static __always_inline enum verdict parse_ports(struct pkt* p, __u32 at) {
   struct udp_header* ports = inside(p, at, 8); /* TCP and SCTP begin with the same two ports */
   if (!ports) return not_ours(p, DROP_TRUNCATED);
-  p->now.source_port = ports->source;
-  p->now.destination_port = ports->destination;
+  set_ports(&p->now, ports->source, ports->destination);
   return CONTINUE;
 }
 

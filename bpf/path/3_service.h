@@ -159,7 +159,7 @@ static __always_inline _Bool still_serves(struct pkt* p) {
 }
 
 static __always_inline void begin_again(struct pkt* p) {
-  p->shadowed = !p->opening;
+  p->shadowed = 1;
   p->opening = 1;
   p->found = 0;
   p->stale = p->nat = p->dsr = 0;

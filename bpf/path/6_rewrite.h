@@ -23,13 +23,15 @@ static __always_inline _Bool needs_masquerade(struct pkt* p) {
 
 /* Whether another flow has the tuple this one would be answered under. */
 static __always_inline _Bool is_taken(struct pkt* p) {
-  const struct flow_key key = key_of(&p->to, p->protocol);
-  const struct flow* other = lookup(p, flows, &key);
-  if (other) p->shadowed = 1;
-  if (!other) other = lookup(p, opening, &key);
-  if (!other || p->now_ns - other->last_seen_ns > timeout_ns(other, p->protocol)) return 0;
-  const struct tuple back = reversed(&p->now);
-  return !(other->flags & FLOW_REPLY) || !same_tuple(&other->to, &back); /* its own, from before */
+  struct flow_row* draft = draft_of(p);
+  if (!draft) return 1;
+  put_key(&draft->key, &p->to, p->protocol);
+  const struct flow_row* other = row_of(p, find_row(p, &draft->key));
+  if (!other) return may_be_taken_over(p, &draft->key);
+  p->shadowed = 1;
+  if (is_expired(p, &other->flow)) return 0;
+  return !(other->flow.flags & FLOW_REPLY) ||
+         !is_reverse(&other->flow.to, &p->now); /* its own, from before */
 }
 
 /* A port no socket of the source has by itself, so that the answer is told from all others. */
@@ -40,7 +42,7 @@ proved_alone enum verdict choose_port(struct pkt* p) {
   const _Bool echo = p->protocol == PROTO_ICMP || p->protocol == PROTO_ICMPV6;
   const __u32 first = node->masquerade_first, ports = node->masquerade_last - first + 1u;
   const __u32 start = random32(p);
-  for (int i = 0; i < MASQUERADE_TRIES; ++i) {
+  rolled for (int i = 0; i < MASQUERADE_TRIES; ++i) {
     p->to.source_port = net16((__u16)(first + (start + i) % ports));
     if (echo) p->to.destination_port = p->to.source_port;
     if (!is_taken(p)) return CONTINUE;
@@ -310,8 +312,8 @@ static __always_inline enum verdict rewrite(struct pkt* p) {
   if (verdict) return verdict;
   if (!p->found)
     remember_new(p);
-  else if (!p->known)
-    remember_again(p);
+  else if (!p->known && remember_again(p))
+    touch_other_half(p);
   if (p->opening && p->reply && !p->quoted) settle(p);
   if (!p->nat) return CONTINUE;
   return p->quoted ? translate_error(p) : translate(p);

@@ -19,12 +19,14 @@ static __always_inline _Bool host_serves(struct pkt* p) {
 /* CONTINUE: it is one. */
 static __always_inline enum verdict find_question(struct pkt* p) {
   p->now_ns = now(p);
-  struct flow* entry = find_flow(p, source_is_b(&p->now));
-  if (!entry || !(entry->flags & FLOW_NAT) || !(entry->flags & FLOW_REPLY)) return PASS;
+  const _Bool side = source_is_b(&p->now);
+  struct flow_row* row = find_flow(p, side);
+  if (!row || !(row->flow.flags & FLOW_NAT) || !(row->flow.flags & FLOW_REPLY)) return PASS;
   p->reply = p->nat = 1;
-  p->to = entry->to;
-  p->rule = entry->rule;
-  touch(p, entry);
+  p->to = row->flow.to;
+  p->rule = row->flow.rule;
+  if (!is_still_there(p, row)) return PASS;
+  touch(p, &row->flow);
   if (p->opening && !p->quoted) settle(p);
   return CONTINUE;
 }

@@ -8,17 +8,20 @@ struct pkt {        /* without pointers: functions proved_alone are given it as 
   struct tuple now; /* as the packet reads; of an ICMP error: as the other side would answer what it quotes */
   struct tuple to;  /* as it will leave */
   struct hop hop;   /* where to */
-  struct addr outer;       /* source of the tunnel header taken off */
-  __u64 now_ns;            /* when it came */
-  __u64 epochs[2];         /* of the rule sets it is decided under */
-  __u32 generation;        /* its low half: it counts changes of addresses */
-  __u32 rule_sets[2];      /* of the opener (egress) and of the other side (ingress) */
-  __u32 identities[2];     /* ditto */
-  __u32 rule;              /* that allowed it */
-  __u32 moved;             /* UDP to a backend: the row of that backend in the table moved */
-  __u32 ifindex;           /* where it came in */
-  __u32 length;            /* of the whole packet, bytes */
-  __u32 fragment_id;       /* as the header has it */
+  struct addr outer;   /* source of the tunnel header taken off */
+  __u64 now_ns;        /* when it came */
+  __u64 epochs[2];     /* of the rule sets it is decided under */
+  __u32 generation;    /* its low half: it counts changes of addresses */
+  __u32 rule_sets[2];  /* of the opener (egress) and of the other side (ingress) */
+  __u32 identities[2]; /* ditto */
+  __u32 rule;          /* that allowed it */
+  __u32 moved;         /* UDP to a backend: the row of that backend in the table moved */
+  __u32 ifindex;       /* where it came in */
+  __u32 length;        /* of the whole packet, bytes */
+  union {
+    __u32 fragment_id; /* as the header has it; asked for by stage 1 alone */
+    __u32 stamp;       /* from stage 2 on: of its flow's row, when it was found */
+  };
   __u32 end;               /* where its IP packet ends; padding may follow */
   __u16 l4;                /* where its headers begin; l3 below */
   __u16 quoted, quoted_l4; /* ditto, of the packet inside an ICMP error */
@@ -38,11 +41,11 @@ struct pkt {        /* without pointers: functions proved_alone are given it as 
   __u8 fragment : 1; /* a part of a datagram */
   __u8 later : 1;    /* a fragment other than the first: no ports of its own */
   __u8 tunneled : 1; /* it came in a tunnel header, now taken off */
-  __u8 opening : 1;  /* its entry is in the table opening */
+  __u8 opening : 1;  /* its entry, if there is one, is of a flow that no one has answered yet */
   __u8 suspect : 1;  /* UDP to a backend of which it must be asked whether it still serves */
   __u8 dsr : 1; /* outside traffic that the backend's node answers by itself; not NAT: that node is another */
   __u8 occupied : 1; /* its key is that of another flow's NAT, in the other direction */
-  __u8 shadowed : 1; /* an entry that is over still stands under one of its keys in the table flows */
+  __u8 shadowed : 1; /* an entry that is over, or left, still stands under one of its keys */
 };
 
 /* A packet with what leads to it and to its surroundings: for functions that stand in the entry's own frame.
@@ -114,9 +117,15 @@ static __always_inline _Bool is_confined(const struct addr* a) {
   return a->bytes[0] == 0xff || (a->bytes[0] == 0xfe && (a->bytes[1] & 0xc0) == 0x80);
 }
 
+/* In whole words, since that is how they are read soon after: a load that takes in several stores waits for
+ * all of them to leave the CPU. Likewise ports. */
 static __always_inline struct addr from_v4(__u32 address) {
-  struct addr mapped = {.words = {0, 0, net32(0xffff), address}};
+  struct addr mapped = {.halves = {0, (__u64)address << 32 | net32(0xffff)}};
   return mapped;
+}
+static __always_inline void set_ports(struct tuple* t, __u16 source, __u16 destination) {
+  const __u64 ports = (__u64)destination << 16 | source;
+  copy(&t->source_port, &ports, sizeof ports);
 }
 
 /* Scatters flows evenly; the same on every machine. */
@@ -129,9 +138,9 @@ static __always_inline __u64 mix_of(const struct tuple* t, __u8 protocol) {
   return mix * 0xc4ceb9fe1a85ec53ull;
 }
 
-static __always_inline _Bool same_tuple(const struct tuple* one, const struct tuple* other) {
-  return same_addr(&one->source, &other->source) && same_addr(&one->destination, &other->destination) &&
-         one->source_port == other->source_port && one->destination_port == other->destination_port;
+static __always_inline _Bool is_reverse(const struct tuple* one, const struct tuple* other) {
+  return same_addr(&one->source, &other->destination) && same_addr(&one->destination, &other->source) &&
+         one->source_port == other->destination_port && one->destination_port == other->source_port;
 }
 
 static __always_inline struct tuple reversed(const struct tuple* one) {

@@ -12,6 +12,10 @@
 
 #define forget(p, table, key) bpf_map_delete_elem(&tw_##table, key)
 
+#define is_taking_over            taking_over
+#define take_flow_over(p, key)    (taking_over && take_over_flow(p, key))
+#define may_be_taken_over(p, key) (taking_over && find_before(key))
+
 /* ---- the packet --------------------------------------------------------------------------------------- */
 
 static __always_inline struct __sk_buff* skb_of(const struct pkt* p) {

@@ -12,6 +12,7 @@
 #define net32(x)          bpf_htonl(x)
 #define copy(to, from, n) __builtin_memcpy(to, from, n)
 #define unrolled          _Pragma("unroll")
+#define rolled            _Pragma("clang loop unroll(disable)") /* less stack */
 #define on_wire
 /* A call of its own: its variables have left the stack (512 bytes in all) when it returns. */
 #define own_frame static __attribute__((noinline))
@@ -26,12 +27,16 @@
 /* ---- tables, from maps.def ---------------------------------------------------------------------------- */
 
 #define FLAGS_ARRAY        0
+#define FLAGS_SETS         BPF_F_MMAPABLE /* from a page on: a set is a cache line, a row four */
+#define FLAGS_ROWS         BPF_F_MMAPABLE
 #define FLAGS_HASH         BPF_F_NO_PREALLOC
 #define FLAGS_LPM          BPF_F_NO_PREALLOC
 #define FLAGS_LRU          0
 #define FLAGS_PERCPU_ARRAY 0
 #define FLAGS_SOCKET       BPF_F_NO_PREALLOC
 #define TYPE_ARRAY         BPF_MAP_TYPE_ARRAY
+#define TYPE_SETS          BPF_MAP_TYPE_ARRAY
+#define TYPE_ROWS          BPF_MAP_TYPE_ARRAY
 #define TYPE_HASH          BPF_MAP_TYPE_HASH
 #define TYPE_LPM           BPF_MAP_TYPE_LPM_TRIE
 #define TYPE_LRU           BPF_MAP_TYPE_LRU_HASH

@@ -77,7 +77,7 @@ void native_each(const struct native* engine, enum table_id id,
                  void (*row)(void* context, const void* key, const void* value), void* context) {
   if (!is_table(id)) return;
   const struct table* table = &engine->tables[id];
-  const int array = table->kind == ARRAY || table->kind == PERCPU_ARRAY;
+  const int array = !table->keys;
   for (__u32 slot = 0; slot < table->slots; ++slot) {
     const __u8* value = table->values + (size_t)slot * table->value_size;
     if (array ? is_zero(value, table->value_size) : !table->used[slot]) continue;

@@ -13,6 +13,7 @@
 #define own_frame       static __attribute__((noinline))
 #define proved_alone    static __attribute__((noinline))
 #define unrolled
+#define rolled
 #define on_wire           __attribute__((packed))
 #define net16(x)          __builtin_bswap16((__u16)(x))
 #define net32(x)          __builtin_bswap32((__u32)(x))
@@ -40,6 +41,9 @@ static inline struct native_run_state* state_of(const struct pkt* p) {
 #define lookup(p, table, key)        native_lookup(state_of(p)->engine, TABLE_##table, key)
 #define insert(p, table, key, value) native_put(state_of(p)->engine, TABLE_##table, key, value)
 #define forget(p, table, key)        native_delete(state_of(p)->engine, TABLE_##table, key)
+#define is_taking_over               0
+#define take_flow_over(p, key)       0
+#define may_be_taken_over(p, key)    0
 #define now(p)                       native_now(state_of(p)->engine)
 #define random32(p)                  native_random32(state_of(p)->engine)
 #define count(p, row, bytes)         native_count(state_of(p)->engine, row, bytes)

@@ -3,12 +3,15 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define FIRST_SLOTS       16u
 #define VICTIMS_LOOKED_AT 8u /* an LRU gives up the oldest of this many: near enough, and bounded */
 #define LARGEST_KEY       64u
 
-static int is_array(const struct table* table) { return table->kind == ARRAY || table->kind == PERCPU_ARRAY; }
+static int is_array(const struct table* table) {
+  return table->kind == ARRAY || table->kind == SETS || table->kind == ROWS || table->kind == PERCPU_ARRAY;
+}
 
 static __u32 hash_of(const struct table* table, const void* key) {
   const __u8* bytes = key;
@@ -29,6 +32,18 @@ static __u8* value_at(const struct table* table, __u32 slot) {
   return table->values + (size_t)slot * table->value_size;
 }
 
+static size_t array_bytes(const struct table* table) { return (size_t)table->bound * table->value_size; }
+
+/* Zeroes, and memory only for what is touched: few engines meet as many flows as there is room for. */
+static int allocate_array(struct table* table) {
+  void* rows = mmap(NULL, array_bytes(table), PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (rows == MAP_FAILED) return -ENOMEM;
+  table->slots = table->bound;
+  table->values = rows;
+  return 0;
+}
+
 static int allocate(struct table* table, __u32 slots) {
   table->slots = slots;
   table->used = calloc(slots, 1);
@@ -45,14 +60,17 @@ int table_init(struct table* table, enum table_kind kind, __u32 key_size, __u32 
   table->value_size = value_size;
   table->bound = bound;
   if (key_size % 4 || key_size > LARGEST_KEY) return -EINVAL;
-  return allocate(table, is_array(table) ? bound : FIRST_SLOTS);
+  return is_array(table) ? allocate_array(table) : allocate(table, FIRST_SLOTS);
 }
 
 void table_free(struct table* table) {
   free(table->used);
   free(table->age);
   free(table->keys);
-  free(table->values);
+  if (is_array(table) && table->values)
+    munmap(table->values, array_bytes(table));
+  else
+    free(table->values);
 }
 
 /* The slot of the key, or the free slot where it would go. Linear probing; never more than 3/4 full. */

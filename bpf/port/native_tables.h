@@ -5,7 +5,16 @@
 
 #include <linux/types.h>
 
-enum table_kind { ARRAY, HASH, LPM, LRU, PERCPU_ARRAY, SOCKET };
+enum table_kind {
+  ARRAY,
+  SETS,
+  ROWS,
+  HASH,
+  LPM,
+  LRU,
+  PERCPU_ARRAY,
+  SOCKET
+}; /* SETS and ROWS are arrays, too */
 
 #define LONGEST_PREFIX 288u /* bits, of all LPM tables: source_ranges */
 

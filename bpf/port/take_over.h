@@ -62,11 +62,38 @@ struct {
     return row;                                                                                   \
   }
 
+/* Flows stand in rows that the path finds by itself (path/flows.h), also those of the build before: by a hash
+ * of their keys with the same secret. */
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct flow_set);
+} tw_flow_sets_before SEC(".maps");
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct flow_row);
+} tw_flows_before SEC(".maps");
+const volatile __u8 flows_taken_over = 0;
+const volatile __u32 flow_sets_before = 0;                          /* how many there are */
+const volatile __u32 flows_key_before = 0, flows_key_words = 0;     /* where the key is in an old row */
+const volatile __u16 flows_old_key[MOST_KEY_BYTES] = {};            /* as above */
+const volatile __u16 flows_new_value[sizeof(struct flow_row)] = {}; /* as above, of whole rows */
+
+struct flow_key;
+struct pkt;
+proved_alone __u32 find_before(const struct flow_key* key);
+proved_alone int take_over_flow(struct pkt* p, const struct flow_key* key);
+
 #define TAKE_OVER_NONE(name, key_type, value_type)                        \
   static __always_inline value_type* row_of_##name(const key_type* key) { \
     return bpf_map_lookup_elem(&tw_##name, key);                          \
   }
 #define TAKE_OVER_ARRAY        TAKE_OVER_NONE
+#define TAKE_OVER_SETS         TAKE_OVER_NONE
+#define TAKE_OVER_ROWS         TAKE_OVER_NONE
 #define TAKE_OVER_HASH         TAKE_OVER_NONE
 #define TAKE_OVER_LPM          TAKE_OVER_NONE
 #define TAKE_OVER_PERCPU_ARRAY TAKE_OVER_NONE

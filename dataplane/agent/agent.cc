@@ -187,7 +187,7 @@ Result<> Agent::Impl::open() {
   attachments = TRY(Attachments::open(options.state_dir + "/attachments"));
   for (const std::string& error : attachments->unreadable())
     log::error("attachment set aside", {{"error", error}});
-  sweeper.emplace(forwarding->datapath());
+  sweeper = TRY(FlowSweeper::of(forwarding->datapath()));
   CniSurroundings around{.why_not_ready = [this] { return why_not_ready(); },
                          .find_pod =
                              [this](const kube::ObjectKey& key) {

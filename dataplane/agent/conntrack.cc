@@ -8,7 +8,7 @@
 namespace thalweg::dataplane {
 namespace {
 
-constexpr size_t kRowsPerStep = 8192;
+constexpr uint32_t kSetsPerStep = 512;
 
 uint64_t monotonic_ns() {
   timespec now{};
@@ -74,32 +74,36 @@ flow_key twin_key(const flow& value, uint8_t protocol) {
   return key;
 }
 
+Result<FlowSweeper> FlowSweeper::of(const EbpfDatapath& datapath) {
+  return FlowSweeper(TRY(FlowTable::open(datapath.fd(TABLE_flow_secret), datapath.fd(TABLE_flow_sets),
+                                         datapath.fd(TABLE_flows))));
+}
+
+void FlowSweeper::look(uint32_t number, const std::string& bytes, uint64_t now_ns) {
+  flow_row row;
+  std::memcpy(&row, bytes.data(), sizeof row);
+  ++met_;
+  const FlowEnd end = flow_end(row.key, row.flow, *backends_, now_ns);
+  if (end == FlowEnd::None) return;
+  ++(end == FlowEnd::Expired ? stats_.expired : stats_.backend_gone);
+  table_.forget(number, bytes);
+  if (end != FlowEnd::BackendGone) return;
+  const flow_key twin = twin_key(row.flow, row.key.protocol);
+  if (const uint32_t other = table_.find(to_bytes(twin)); other != 0) table_.forget(other);
+}
+
 Result<bool> FlowSweeper::step(const Intent& intent) {
-  if (cursor_.empty()) {
+  if (next_set_ == 0) {
     backends_ = std::make_unique<Backends>(intent);
     met_ = 0;
   }
   const uint64_t now_ns = monotonic_ns();
-  std::string ended;
-  const auto look = [&](const std::string& keys, const std::string& values, size_t rows) {
-    met_ += rows;
-    for (size_t row = 0; row < rows; ++row) {
-      flow_key key;
-      flow value;
-      std::memcpy(&key, keys.data() + row * sizeof key, sizeof key);
-      std::memcpy(&value, values.data() + row * sizeof value, sizeof value);
-      const FlowEnd end = flow_end(key, value, *backends_, now_ns);
-      if (end == FlowEnd::None) continue;
-      ++(end == FlowEnd::Expired ? stats_.expired : stats_.backend_gone);
-      ended += to_bytes(key);
-      if (end == FlowEnd::BackendGone) ended += to_bytes(twin_key(value, key.protocol));
-    }
-  };
-  const bool more = TRY(datapath_.walk(TABLE_flows, cursor_, kRowsPerStep, look));
-  TRY(datapath_.remove(TABLE_flows, ended));
-  if (more) return false;
+  table_.each(next_set_, kSetsPerStep,
+              [&](uint32_t number, const std::string& row) { look(number, row, now_ns); });
+  next_set_ += kSetsPerStep;
+  if (next_set_ < table_.sets()) return false;
   stats_.flows = met_;
-  cursor_.clear();
+  next_set_ = 0;
   return true;
 }
 

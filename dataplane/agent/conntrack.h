@@ -4,11 +4,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
 
 #include "base/result.h"
+#include "dataplane/ebpf/flow_table.h"
 #include "dataplane/ebpf/maps.h"
 #include "dataplane/intent/intent.h"
 
@@ -46,14 +48,17 @@ flow_key twin_key(const flow& value, uint8_t protocol);
 
 class FlowSweeper {
  public:
-  explicit FlowSweeper(const EbpfDatapath& datapath) : datapath_(datapath) {}
+  explicit FlowSweeper(FlowTable table) : table_(std::move(table)) {}
+  static Result<FlowSweeper> of(const EbpfDatapath& datapath);
   // One step of at most some thousand rows. True: the round is complete.
   Result<bool> step(const Intent& intent);
   const SweepStats& stats() const { return stats_; }
 
  private:
-  const EbpfDatapath& datapath_;
-  std::string cursor_;
+  void look(uint32_t number, const std::string& bytes, uint64_t now_ns);
+
+  FlowTable table_;
+  uint32_t next_set_ = 0;
   std::unique_ptr<Backends> backends_;
   uint64_t met_ = 0;
   SweepStats stats_;

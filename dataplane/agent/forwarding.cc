@@ -95,7 +95,7 @@ Result<> Forwarding::attach(const std::function<Result<>()>& attach_all) {
   if (sets_.wants_gate()) TRY(take_over(attach_all));
   TRY(attach_all());
   if (!sets_.before_folder().empty()) {
-    for (const OldTable& old : sets_.old_tables()) TRY(take_over_rows(old, datapath_.fd(old.table)));
+    for (const OldTable& old : sets_.old_tables()) TRY(take_over_rows(old, datapath_));
     TRY(reconciler_.doubt_flows());  // numbers may mean something else in this build
     log::info("took over from another layout", {{"tables", sets_.old_tables().size()}});
   }
@@ -115,7 +115,7 @@ Result<> Forwarding::take_over(const std::function<Result<>()>& attach_all) {
   TRY(attach_all());
   TRY(own->pass_gate());
   own->leave_gate();
-  for (const OldTable& old : sets_.old_tables()) TRY(take_over_rows(old, datapath_.fd(old.table)));
+  for (const OldTable& old : sets_.old_tables()) TRY(take_over_rows(old, datapath_));
   return {};
 }
 

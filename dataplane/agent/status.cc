@@ -235,6 +235,12 @@ void collect_metrics(metrics::Registry& registry, const AgentView& view) {
       .raise_to((*counters)[COUNTER_XDP].packets);
   registry.counter("thalweg_xdp_bytes_total", "Of all bytes, those the uplink's XDP program decided")
       .raise_to((*counters)[COUNTER_XDP].bytes);
+  for (const auto& [state, row] :
+       {std::pair("answered", COUNTER_SETTLED_PUSHED_OUT), {"opening", COUNTER_OPENING_PUSHED_OUT}})
+    registry
+        .counter("thalweg_flows_pushed_out_total",
+                 "Flows that gave way to others, in a full set, before they were over", {{"state", state}})
+        .raise_to((*counters)[row].packets);
   for (size_t reason = DROP_NONE + 1; reason < DROP_REASONS; ++reason)
     registry
         .counter("thalweg_drops_total", "Packets dropped, by reason",

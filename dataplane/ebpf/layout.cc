@@ -140,6 +140,13 @@ Result<std::vector<Move>> moves(TypeRef from, TypeRef to) {
   return mover.take();
 }
 
+Result<Member> member_of(TypeRef type, std::string_view name) {
+  const btf_member* found = btf_is_struct(type_at(type)) ? find_member(type, name, 0) : nullptr;
+  if (found == nullptr) return fail("no member {}", name);
+  const TypeRef of_member{type.types, found->type};
+  return Member{of_member, found->offset / 8, size_of(of_member)};
+}
+
 bool is_same_type(TypeRef one, TypeRef other) {
   const uint32_t size = size_of(one);
   if (size == 0 || size_of(other) != size) return false;

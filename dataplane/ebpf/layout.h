@@ -1,10 +1,11 @@
 // How the rows of one layout become rows of another: member by member, by name, as the BTF that lies with
-// every table tells. Pure; used by sets.cc and exchange.cc when a build with another bpf/abi.h takes over.
+// every table tells. Pure; used by sets.cc and object.cc when a build with another bpf/abi.h takes over.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -42,6 +43,13 @@ struct Move {
 // zeroes. A member that changes its meaning has to change its name. An integer may grow. An error says which
 // member cannot be carried over: an integer that shrank, a union of another size.
 Result<std::vector<Move>> moves(TypeRef from, TypeRef to);
+
+// A member of a struct, by name; an error: it has none such.
+struct Member {
+  TypeRef type;
+  uint32_t at = 0, bytes = 0;
+};
+Result<Member> member_of(TypeRef type, std::string_view name);
 
 // The two are byte for byte the same, by every member's name and place.
 bool is_same_type(TypeRef one, TypeRef other);

@@ -16,6 +16,8 @@ constexpr int kNotSupported = 524;  // the kernel's own ENOTSUPP, which errno.h 
 
 bpf_map_type map_type(TableInfo::Kind kind) {
   switch (kind) {
+    case TableInfo::Kind::SETS:
+    case TableInfo::Kind::ROWS:
     case TableInfo::Kind::ARRAY: return BPF_MAP_TYPE_ARRAY;
     case TableInfo::Kind::HASH: return BPF_MAP_TYPE_HASH;
     case TableInfo::Kind::LPM: return BPF_MAP_TYPE_LPM_TRIE;
@@ -27,8 +29,9 @@ bpf_map_type map_type(TableInfo::Kind kind) {
 }
 
 // Only the agent adds rows to a HASH, so memory is taken as rows come, as it is with sockets; an LRU needs it
-// beforehand.
+// beforehand. Flows are read where they stand (flow_table.h).
 uint32_t map_flags(TableInfo::Kind kind) {
+  if (kind == TableInfo::Kind::SETS || kind == TableInfo::Kind::ROWS) return BPF_F_MMAPABLE;
   const bool as_rows_come =
       kind == TableInfo::Kind::HASH || kind == TableInfo::Kind::LPM || kind == TableInfo::Kind::SOCKET;
   return as_rows_come ? BPF_F_NO_PREALLOC : 0;
@@ -125,7 +128,7 @@ Result<> EbpfDatapath::apply(std::span<const Change> changes) {
 
 Result<> EbpfDatapath::put_run(table_id id, std::span<const Change> run) {
   const TableInfo& table = info(id);
-  const bool zeroes = table.kind == TableInfo::Kind::ARRAY;  // a row of an array cannot go, only be zeroed
+  const bool zeroes = table.is_array();  // a row of an array cannot go, only be zeroed
   const bool deletes = run.front().op == Change::Op::Delete;
   std::string keys, values;
   for (const Change& change : run) {
@@ -203,7 +206,7 @@ Result<> EbpfDatapath::each_row(table_id id, const OnRow& on_row) const {
   if (table.kind == TableInfo::Kind::PERCPU_ARRAY) return fail("table {}: read by counters()", table.name);
   if (table.kind == TableInfo::Kind::SOCKET)
     return fail("table {}: its rows are with the sockets", table.name);
-  const bool is_array = table.kind == TableInfo::Kind::ARRAY;
+  const bool is_array = table.is_array();
   const auto pass_on = [&](const std::string& keys, const std::string& values, size_t rows) {
     for (size_t row = 0; row < rows; ++row) {
       const std::string_view value(key_of(values, row, table.value_size), table.value_size);

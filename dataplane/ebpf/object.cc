@@ -13,6 +13,7 @@
 namespace thalweg::dataplane {
 namespace {
 
+constexpr size_t kMostKeyBytes = 64;      // MOST_KEY_BYTES of bpf/port/take_over.h
 constexpr uint16_t kNotCarried = 0xffff;  // NOT_CARRIED of bpf/port/take_over.h
 
 // libbpf speaks to stderr; what it says goes into the error instead, its last lines.
@@ -82,8 +83,38 @@ std::vector<uint16_t> origins(const std::vector<Move>& moves, size_t size) {
   return from;
 }
 
+Result<> give_map(bpf_object* object, const char* name, int fd) {
+  bpf_map* map = bpf_object__find_map_by_name(object, name);
+  if (map == nullptr) return fail("the programs have no {}", name);
+  if (const int error = bpf_map__reuse_fd(map, fd))
+    return fail_errno(-error, "give {} to the programs", name);
+  return {};
+}
+
+// What port/take_over_flows.h asks for.
+Result<> take_over_flows(bpf_object* object, Constants& constants, const OldTable& old) {
+  if (bpf_object__find_map_by_name(object, "tw_flows_before") == nullptr) return {};
+  const auto types = TRY(types_of_map(old.fd.get()));
+  const Member key = TRY(member_of(types.value_ref(), "key"));
+  if (key.bytes > kMostKeyBytes || key.bytes % 8 != 0 || key.at % 8 != 0)
+    return fail("table flows: its old keys are too long or not in whole words");
+  const uint8_t yes = 1;
+  const uint32_t sets = TRY(sizes_of_map(old.sets.get()))
+  .entries, at = key.at, words = key.bytes / 8;
+  const auto keys = origins(old.old_key, kMostKeyBytes);
+  const auto values = origins(old.new_value, info(old.table).value_size);
+  if (!constants.set("flows_taken_over", &yes, sizeof yes) ||
+      !constants.set("flow_sets_before", &sets, sizeof sets) ||
+      !constants.set("flows_key_before", &at, sizeof at) ||
+      !constants.set("flows_key_words", &words, sizeof words) ||
+      !constants.set("flows_old_key", keys.data(), keys.size() * sizeof keys[0]) ||
+      !constants.set("flows_new_value", values.data(), values.size() * sizeof values[0]))
+    return fail("table flows: the programs cannot take it over");
+  TRY(give_map(object, "tw_flow_sets_before", old.sets.get()));
+  return give_map(object, "tw_flows_before", old.fd.get());
+}
+
 Result<> take_over_table(bpf_object* object, Constants& constants, const OldTable& old) {
-  constexpr size_t kMostKeyBytes = 64;  // MOST_KEY_BYTES of bpf/port/take_over.h
   const std::string name(info(old.table).name);
   bpf_map* before = bpf_object__find_map_by_name(object, ("tw_" + name + "_before").c_str());
   if (before == nullptr) return {};
@@ -130,8 +161,12 @@ Result<> take_over(bpf_object* object, const std::vector<OldTable>& old) {
   Constants constants = TRY(Constants::of(object));
   const uint8_t yes = 1;
   if (!constants.set("taking_over", &yes, sizeof yes)) return fail("the programs cannot take over");
-  for (const OldTable& one : old)
-    if (info(one.table).kind != TableInfo::Kind::ARRAY) TRY(take_over_table(object, constants, one));
+  for (const OldTable& one : old) {
+    if (one.table == TABLE_flows)
+      TRY(take_over_flows(object, constants, one));
+    else if (info(one.table).kind != TableInfo::Kind::ARRAY)
+      TRY(take_over_table(object, constants, one));
+  }
   return {};
 }
 

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "base/file.h"
+#include "dataplane/ebpf/flow_table.h"
 #include "dataplane/ebpf/own_types.h"
 
 namespace thalweg::dataplane {
@@ -34,15 +35,18 @@ Fd table_in(const std::string& set_folder, table_id table) {
   return Fd(bpf_obj_get(fmt::format("{}/tables/{}", set_folder, info(table).name).c_str()));
 }
 
+// By number: what says whose rows are whose goes with the rows.
+bool is_array(table_id table) { return info(table).kind == TableInfo::Kind::ARRAY; }
+bool goes_with_rows(table_id table) { return info(table).kind == TableInfo::Kind::SETS; }
+
 bool is_paths_memory(table_id table) {
   const TableInfo::Kind kind = info(table).kind;
   return info(table).writer == TableInfo::Writer::PATH && kind != TableInfo::Kind::PERCPU_ARRAY;
 }
 
-// Rows with keys. What an ARRAY holds is written anew; what sockets hold can be kept (compare()), but not
-// moved.
+// What an ARRAY holds is written anew; what sockets hold can be kept (compare()), but not moved.
 bool has_rows_to_move(table_id table) {
-  return info(table).kind != TableInfo::Kind::ARRAY && info(table).kind != TableInfo::Kind::SOCKET;
+  return !is_array(table) && !goes_with_rows(table) && info(table).kind != TableInfo::Kind::SOCKET;
 }
 
 std::vector<table_id> paths_memory() {
@@ -56,7 +60,21 @@ struct Types {
   TypeRef key, value;
 };
 
-Result<OldTable> old_table(table_id table, Fd fd, const Types& before, const Types& now) {
+// Rows of flows hold their keys.
+Result<OldTable> old_flows(Fd fd, Fd sets, TypeRef before, TypeRef now) {
+  OldTable old{.table = TABLE_flows, .fd = std::move(fd), .sets = std::move(sets)};
+  old.sizes = TRY(sizes_of_map(old.fd.get()));
+  const Member key_before = TRY(member_of(before, "key"))
+  , key_now = TRY(member_of(now, "key"));
+  old.old_key = TRY(context(moves(key_now.type, key_before.type), "its key"));
+  old.new_key = TRY(context(moves(key_before.type, key_now.type), "its key"));
+  old.new_value = TRY(context(moves(before, now), "its row"));
+  return old;
+}
+
+Result<OldTable> old_table(table_id table, Fd fd, Fd sets, const Types& before, const Types& now) {
+  if (info(table).kind == TableInfo::Kind::ROWS)
+    return old_flows(std::move(fd), std::move(sets), before.value, now.value);
   OldTable old{.table = table, .fd = std::move(fd)};
   old.sizes = TRY(sizes_of_map(old.fd.get()));
   old.old_key = TRY(context(moves(now.key, before.key), "its key"));
@@ -80,6 +98,42 @@ std::string in_force(const std::vector<std::string>& sets, const std::string& ra
   return best;
 }
 
+// One by one: a batch would not spare rows that are there already, and those are newer.
+Result<uint64_t> take_over_hash(const OldTable& old, int to) {
+  const MapSizes sizes = TRY(sizes_of_map(to));
+  const bool in_place = is_array(old.table);
+  uint64_t taken = 0;
+  const auto take = [&](const std::string& keys, const std::string& values, size_t rows) {
+    for (size_t row = 0; row < rows; ++row) {
+      const char* key = keys.data() + row * old.sizes.key_size;
+      const std::string now = moved(old.new_key, key, sizes.key_size);
+      const std::string value =
+          moved(old.new_value, values.data() + row * old.sizes.value_size, sizes.value_size);
+      taken += bpf_map_update_elem(to, now.data(), value.data(), in_place ? BPF_ANY : BPF_NOEXIST) == 0;
+      if (!in_place) (void)bpf_map_delete_elem(old.fd.get(), key);
+    }
+  };
+  std::string cursor;
+  while (TRY(context(walk_map(old.fd.get(), old.sizes, cursor, std::min(kChunk, old.sizes.entries), take),
+                     "table {}", info(old.table).name)))
+    continue;
+  return taken;
+}
+
+// The secret is shared by all sets.
+Result<uint64_t> take_over_flows(const OldTable& old, int secret, int sets, int rows) {
+  FlowTable before = TRY(FlowTable::open(secret, old.sets.get(), old.fd.get()));
+  FlowTable now = TRY(FlowTable::open(secret, sets, rows));
+  uint64_t taken = 0;
+  before.each(0, before.sets(), [&](uint32_t number, const std::string& row) {
+    const uint32_t written =
+        now.put(moved(old.new_value, row.data(), now.row_bytes()), FlowTable::is_opening(number));
+    taken += written != 0;
+    if (!before.forget(number) && written != 0) now.forget(written);  // a packet was faster
+  });
+  return taken;
+}
+
 // Between two sets of which neither need be this build's.
 Result<> take_over_all(const std::string& from, const std::string& to) {
   for (const table_id table : paths_memory()) {
@@ -89,9 +143,15 @@ Result<> take_over_all(const std::string& from, const std::string& to) {
     if (!before || !now || id_of_map(before.get()) == id_of_map(now.get())) continue;
     const auto before_types = types_of_map(before.get()), now_types = types_of_map(now.get());
     if (!before_types || !now_types) continue;
-    const auto old = old_table(table, std::move(before), {before_types->key_ref(), before_types->value_ref()},
+    const auto old = old_table(table, std::move(before), table_in(from, TABLE_flow_sets),
+                               {before_types->key_ref(), before_types->value_ref()},
                                {now_types->key_ref(), now_types->value_ref()});
-    if (old) TRY(take_over_rows(*old, now.get()));
+    if (!old) continue;
+    if (table == TABLE_flows)
+      TRY(take_over_flows(*old, table_in(to, TABLE_flow_secret).get(), table_in(to, TABLE_flow_sets).get(),
+                          now.get()));
+    else
+      TRY(take_over_hash(*old, now.get()));
   }
   return {};
 }
@@ -108,26 +168,10 @@ std::optional<uint32_t> gate_of(const std::string& set_folder) {
   return value;
 }
 
-// One by one: a batch would not spare rows that are there already, and those are newer.
-Result<uint64_t> take_over_rows(const OldTable& old, int to) {
-  const bool is_array = info(old.table).kind == TableInfo::Kind::ARRAY;
-  const MapSizes sizes = TRY(sizes_of_map(to));
-  uint64_t taken = 0;
-  const auto take = [&](const std::string& keys, const std::string& values, size_t rows) {
-    for (size_t row = 0; row < rows; ++row) {
-      const char* key = keys.data() + row * old.sizes.key_size;
-      const std::string now = moved(old.new_key, key, sizes.key_size);
-      const std::string value =
-          moved(old.new_value, values.data() + row * old.sizes.value_size, sizes.value_size);
-      taken += bpf_map_update_elem(to, now.data(), value.data(), is_array ? BPF_ANY : BPF_NOEXIST) == 0;
-      if (!is_array) (void)bpf_map_delete_elem(old.fd.get(), key);
-    }
-  };
-  std::string cursor;
-  while (TRY(context(walk_map(old.fd.get(), old.sizes, cursor, std::min(kChunk, old.sizes.entries), take),
-                     "table {}", info(old.table).name)))
-    continue;
-  return taken;
+Result<uint64_t> take_over_rows(const OldTable& old, const EbpfDatapath& to) {
+  if (old.table == TABLE_flows)
+    return take_over_flows(old, to.fd(TABLE_flow_secret), to.fd(TABLE_flow_sets), to.fd(TABLE_flows));
+  return take_over_hash(old, to.fd(old.table));
 }
 
 // ---- opening
@@ -180,20 +224,28 @@ Result<> TableSets::open_own() {
   return {};
 }
 
+// Whether the pinned table is as this build would make it.
+Result<bool> is_own_layout(table_id table, int before) {
+  const OwnTypes* own = TRY(own_types());
+  const auto types = types_of_map(before);
+  const MapSizes sizes = TRY(sizes_of_map(before));
+  return types && is_same_type(types->key_ref(), own->key(table)) &&
+         is_same_type(types->value_ref(), own->value(table)) && sizes.entries == info(table).entries;
+}
+
 // A table that does not stand yet: the other set's if nothing about it has changed.
 Result<> TableSets::compare(table_id table, bool own_stands, EbpfDatapath::Shared& shared) {
   Fd before = table_in(before_, table);
   if (own_stands || !before) return {};
-  const OwnTypes* own = TRY(own_types());
-  const auto types = types_of_map(before.get());
-  const MapSizes sizes = TRY(sizes_of_map(before.get()));
-  const bool same = types && is_same_type(types->key_ref(), own->key(table)) &&
-                    is_same_type(types->value_ref(), own->value(table)) &&
-                    sizes.entries == info(table).entries;
+  bool same = TRY(is_own_layout(table, before.get()));
+  for (const auto& [one, other] : {std::pair{TABLE_flow_sets, TABLE_flows}, {TABLE_flows, TABLE_flow_sets}})
+    if (const Fd companion = table_in(before_, other); table == one)
+      same = same && companion && TRY(is_own_layout(other, companion.get()));
   if (same)
     shared.emplace(table, std::move(before));
-  else
-    old_.push_back({.table = table, .fd = {}, .sizes = {}, .old_key = {}, .new_key = {}, .new_value = {}});
+  else if (!goes_with_rows(table))
+    old_.push_back(
+        {.table = table, .fd = {}, .sets = {}, .sizes = {}, .old_key = {}, .new_key = {}, .new_value = {}});
   return {};
 }
 
@@ -202,14 +254,15 @@ Result<> TableSets::find_old_tables() {
   const OwnTypes* own = TRY(own_types());
   for (const table_id table : paths_memory()) {
     Fd before = table_in(before_, table);
-    if (!before || id_of_map(before.get()) == id_of_map(tables_->fd(table))) continue;
+    if (goes_with_rows(table) || !before || id_of_map(before.get()) == id_of_map(tables_->fd(table)))
+      continue;
     const auto types = types_of_map(before.get());
     if (info(table).kind == TableInfo::Kind::SOCKET) {
       lost_.push_back(fmt::format("{}: its rows are with the sockets", info(table).name));
       continue;
     }
-    auto old = types ? old_table(table, std::move(before), {types->key_ref(), types->value_ref()},
-                                 {own->key(table), own->value(table)})
+    auto old = types ? old_table(table, std::move(before), table_in(before_, TABLE_flow_sets),
+                                 {types->key_ref(), types->value_ref()}, {own->key(table), own->value(table)})
                      : Result<OldTable>(std::unexpected(types.error()));
     if (old)
       old_.push_back(std::move(*old));

@@ -23,6 +23,7 @@ namespace thalweg::dataplane {
 struct OldTable {
   table_id table{};
   Fd fd;
+  Fd sets;  // of ROWS: what says which rows are whose
   MapSizes sizes;
   std::vector<Move> old_key;  // old keys from new ones
   std::vector<Move> new_key;  // the other way
@@ -30,7 +31,7 @@ struct OldTable {
 };
 
 // Takes over every row the new table does not have yet, and removes it from the old one; how many.
-Result<uint64_t> take_over_rows(const OldTable& old, int to);
+Result<uint64_t> take_over_rows(const OldTable& old, const EbpfDatapath& to);
 
 class TableSets {
  public:

@@ -35,7 +35,7 @@ Result<> FakeDatapath::apply_one(const Change& change) {
   }
   if (change.value.size() != about.value_size)
     return fail("{}: a value of {} bytes", about.name, change.value.size());
-  const bool array = about.kind == TableInfo::Kind::ARRAY || about.kind == TableInfo::Kind::PERCPU_ARRAY;
+  const bool array = about.is_array() || about.kind == TableInfo::Kind::PERCPU_ARRAY;
   if (array && from_bytes<uint32_t>(change.key) >= about.entries)
     return fail("{}: no row {}", about.name, from_bytes<uint32_t>(change.key));
   const size_t most = limits_[change.table] ? limits_[change.table] : about.entries;

@@ -66,7 +66,7 @@ void for_each_table(const Intent& a, const Intent& b, F&& f) {
 
 // What maps.def says of a table.
 struct TableInfo {
-  enum class Kind : uint8_t { ARRAY, HASH, LPM, LRU, PERCPU_ARRAY, SOCKET };
+  enum class Kind : uint8_t { ARRAY, SETS, ROWS, HASH, LPM, LRU, PERCPU_ARRAY, SOCKET };
   enum class Writer : uint8_t { AGENT, PATH };
   std::string_view name;
   Kind kind;
@@ -74,6 +74,8 @@ struct TableInfo {
   size_t value_size;
   size_t entries;
   Writer writer;
+  // Keyed by number; all its rows are always there.
+  constexpr bool is_array() const { return kind == Kind::ARRAY || kind == Kind::SETS || kind == Kind::ROWS; }
 };
 inline constexpr TableInfo kTables[] = {
 #define TABLE(name, kind, key, value, entries, writer) \

@@ -54,5 +54,6 @@ std::vector<Case> edge_cases();      // cases_edges.cc
 std::vector<Case> sctp_cases();      // cases_sctp.cc
 std::vector<Case> dsr_cases();       // cases_dsr.cc
 std::vector<Case> host_cases();      // cases_host.cc
+std::vector<Case> alike_cases();     // cases_alike.cc
 
 }  // namespace thalweg::packet

@@ -405,6 +405,7 @@ std::vector<Case> all() {
   for (Case& more : edge_cases()) out.push_back(std::move(more));
   for (Case& more : host_cases()) out.push_back(std::move(more));
   for (Case& more : sctp_cases()) out.push_back(std::move(more));
+  for (Case& more : alike_cases()) out.push_back(std::move(more));
   for (Case& more : dsr_cases()) out.push_back(std::move(more));
   return out;
 }

@@ -148,6 +148,26 @@ void strangers(std::vector<Case>& out) {
        {asks, {FROM_UPLINK, stranger.bytes(), redirected(HOP_ENDPOINT, delivered(stranger).bytes())}, asks}});
 }
 
+// The row of a flow that no one has answered yet gives way to new ones, and a stranger can have many.
+void stubborn_strangers(std::vector<Case>& out) {
+  const std::string balancer = "203.0.113.20";
+  const auto served_by = [&](const std::string& backend) {
+    return service(balancer, 80, kTcp, backend, 8080, SERVICE_LOAD_BALANCER);
+  };
+  const Frame asked{.from = kPod, .to = balancer};
+  Frame sent = routed(asked), stranger = answer(asked);
+  sent.to = kRemote, sent.to_port = 8080;
+  stranger.tcp_flags = kSyn;
+  const Step asks{FROM_POD, asked.bytes(), redirected(HOP_TUNNEL, by_tunnel(sent))};
+  Step asks_on = asks;
+  asks_on.before = served_by(kNeighbour);
+  std::vector<Step> steps = {asks};
+  for (unsigned i = 0; i < 2 * (SET_WAYS - SETTLED_WAYS); ++i)
+    steps.push_back({FROM_UPLINK, stranger.bytes(), redirected(HOP_ENDPOINT, delivered(stranger).bytes())});
+  steps.push_back(asks_on);
+  out.push_back({"however often a stranger asks, the pod's flow stays", pods() + served_by(kRemote), steps});
+}
+
 // A connection that ended, and the next one from the same port: to another backend, and every packet of it.
 void port_used_again(std::vector<Case>& out) {
   const auto flagged = [](Frame frame, uint8_t flags) {
@@ -320,7 +340,7 @@ void segment_sizes(std::vector<Case>& out) {
 std::vector<Case> edge_cases() {
   std::vector<Case> out;
   for (const auto part : {headers, tunnel_headers, tunnels_over_ipv6, ways, errors, masquerades, strangers,
-                          port_used_again, maglev_positions, outside})
+                          stubborn_strangers, port_used_again, maglev_positions, outside})
     part(out);
   segment_sizes(out);
   return out;

@@ -144,6 +144,10 @@ void udp_moves(std::vector<Case>& out) {
   out.push_back({"a UDP flow moves when its backend stops serving",
                  world,
                  {goes_to(asked, kRemote), goes_to(asked, kThird, gone), goes_to(asked, kThird)}});
+  const Rows back = before.rows() + member(before, kRemote);
+  out.push_back({"… and does not go back when that one serves again",
+                 world,
+                 {goes_to(asked, kRemote), goes_to(asked, kThird, gone), goes_to(asked, kThird, back)}});
   out.push_back({"… also when it has been answered",
                  world,
                  {goes_to(asked, kRemote), answered, goes_to(asked, kRemote), goes_to(asked, kThird, gone),

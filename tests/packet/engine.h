@@ -34,6 +34,8 @@ class Engine {
   virtual Result<> advance(uint32_t) { return fail("not supported: the clock of {} is not ours", name()); }
   virtual bool can_wait() const { return false; }
   virtual bool can_stop_time() const { return false; }
+  // A row of the table counters.
+  virtual uint64_t counted(uint32_t) const { return 0; }
   // Whether what it chooses by chance after clear() is the same each time.
   virtual bool repeats() const { return false; }
   // From now on packets come in on another interface than 1. Only where it need not exist: see

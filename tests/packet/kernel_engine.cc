@@ -14,6 +14,7 @@
 
 #include "bpf/tc.skel.h"
 #include "bpf/xdp.skel.h"
+#include "dataplane/ebpf/flow_table.h"
 #include "tests/packet/world.h"
 #include "tests/packet/xdp_node.h"
 
@@ -33,10 +34,17 @@ constexpr const char* kMapNames[] = {
 #undef TABLE
 };
 
-// What the path writes by itself, and gives up with time.
-constexpr table_id kOutlived[] = {TABLE_flows, TABLE_opening, TABLE_affinities, TABLE_fragments};
-static_assert(!offsetof(flow, last_seen_ns) && !offsetof(affinity, last_seen_ns) &&
+// What the path writes by itself, and gives up with time; also flows. Rows begin with when they were seen.
+constexpr table_id kOutlived[] = {TABLE_affinities, TABLE_fragments};
+static_assert(!offsetof(flow_row, flow.last_seen_ns) && !offsetof(affinity, last_seen_ns) &&
               !offsetof(fragment, seen_ns));
+
+void make_older(Bytes& row, uint64_t ns) {
+  uint64_t seen_ns;
+  std::memcpy(&seen_ns, row.data(), sizeof seen_ns);
+  seen_ns -= ns;
+  std::memcpy(row.data(), &seen_ns, sizeof seen_ns);
+}
 
 int quiet(libbpf_print_level, const char*, va_list) { return 0; }
 
@@ -87,10 +95,19 @@ class KernelEngine : public Engine {
     put_.clear();
     for (const table_id table : kOutlived)
       for (const Bytes& key : keys(table)) bpf_map_delete_elem(fd(table), key.data());
+    TRY(forget_flows());
     const uint32_t zero = 0;  // rows without a put, too
     for (const table_id noted : {TABLE_host_serves, TABLE_passes_by})
       bpf_map_update_elem(fd(noted), &zero, &zero, BPF_ANY);
     return {};
+  }
+
+  uint64_t counted(uint32_t row) const override {
+    std::vector<counter> all(static_cast<size_t>(libbpf_num_possible_cpus()));
+    uint64_t packets = 0;
+    if (bpf_map_lookup_elem(fd(TABLE_counters), &row, all.data()) == 0)
+      for (const counter& each : all) packets += each.packets;
+    return packets;
   }
 
   // This kernel's clock is not ours: instead, all that has been is made so much older.
@@ -98,7 +115,7 @@ class KernelEngine : public Engine {
   Result<> advance(uint32_t seconds) override {
     for (const table_id table : kOutlived)
       for (const Bytes& key : keys(table)) TRY(age(table, key, seconds * 1'000'000'000ull));
-    return {};
+    return age_flows(seconds * 1'000'000'000ull);
   }
 
   Result<Seen> run(origin from, const Bytes& packet, uint32_t) override {
@@ -145,16 +162,30 @@ class KernelEngine : public Engine {
       all.push_back(next);
     return all;
   }
-  // Their rows begin with when they were seen.
   Result<> age(table_id table, const Bytes& key, uint64_t ns) {
     Bytes row(bpf_map__value_size(map(table)), '\0');
     if (bpf_map_lookup_elem(fd(table), key.data(), row.data()) != 0) return {};
-    uint64_t seen_ns;
-    std::memcpy(&seen_ns, row.data(), sizeof seen_ns);
-    seen_ns -= ns;
-    std::memcpy(row.data(), &seen_ns, sizeof seen_ns);
+    make_older(row, ns);
     if (bpf_map_update_elem(fd(table), key.data(), row.data(), BPF_EXIST) == 0) return {};
     return fail_errno(errno, "age a row of {}", kMapNames[table]);
+  }
+
+  // As if none had ever been: also whose turn it is to give way.
+  Result<> forget_flows() {
+    flows_.reset();  // the secret goes, too
+    if (!sets_) sets_ = TRY(dataplane::MappedArray::map(fd(TABLE_flow_sets)));
+    for (uint32_t set = 0; set < sets_->entries(); ++set) std::memset(sets_->at(set), 0, sets_->row_bytes());
+    return {};
+  }
+  Result<> age_flows(uint64_t ns) {
+    if (!flows_)
+      flows_ = TRY(dataplane::FlowTable::open(fd(TABLE_flow_secret), fd(TABLE_flow_sets), fd(TABLE_flows)));
+    flows_->each(0, flows_->sets(), [&](uint32_t number, std::string row) {
+      flows_->forget(number);
+      make_older(row, ns);
+      flows_->put(row, dataplane::FlowTable::is_opening(number));
+    });
+    return {};
   }
 
   int program(origin from) const {
@@ -179,6 +210,8 @@ class KernelEngine : public Engine {
     return none;
   }();
   std::vector<std::pair<table_id, Bytes>> put_;
+  std::optional<dataplane::MappedArray> sets_;
+  std::optional<dataplane::FlowTable> flows_;
 };
 
 // ---- XDP before tc
@@ -243,13 +276,7 @@ class XdpBeforeTc : public XdpEngine {
 
   bool took() const override { return took_; }
   Result<> on_node(const std::string& command) override { return node_->command(command); }
-  uint64_t counted(uint32_t row) const override {
-    std::vector<counter> all(static_cast<size_t>(libbpf_num_possible_cpus()));
-    uint64_t packets = 0;
-    if (bpf_map_lookup_elem(tc_.fd(TABLE_counters), &row, all.data()) == 0)
-      for (const counter& each : all) packets += each.packets;
-    return packets;
-  }
+  uint64_t counted(uint32_t row) const override { return tc_.counted(row); }
 
  private:
   explicit XdpBeforeTc(Skeleton tc) : tc_(std::move(tc)) {}

@@ -21,7 +21,6 @@ class XdpEngine : public Engine {
   virtual bool took() const = 0;
   // Changes the kernel's own routes and neighbours.
   virtual Result<> on_node(const std::string& ip_command) = 0;
-  virtual uint64_t counted(uint32_t row) const = 0;  // packets, of the table counters
 };
 Result<std::unique_ptr<XdpEngine>> xdp_engine();
 

@@ -29,6 +29,11 @@ class NativeEngine : public Engine {
     return {};
   }
 
+  uint64_t counted(uint32_t row) const override {
+    const auto* counted = static_cast<const counter*>(native_get(engine_, TABLE_counters, &row));
+    return counted ? counted->packets : 0;
+  }
+
   void come_in_by(uint32_t ifindex) override { ifindex_ = ifindex; }
   bool can_choose_interface() const override { return true; }
   bool can_wait() const override { return true; }

@@ -256,16 +256,17 @@ void agree(Engine& engine, uint64_t packets) {
   if (tally.packets < 10'000) return;  // one world played again
   EXPECT_GT(tally.forwarded, tally.packets / 10)
       << "most of what is generated should not be dropped at the door";
+  for (const char* kind : kKinds) {
+    std::printf("%-18s %8llu\n", kind, static_cast<unsigned long long>(tally.kinds[kind]));
+    EXPECT_GT(tally.kinds[kind], tally.packets / 20'000) << kind;
+  }
+  if (tally.packets < 50'000) return;  // some reasons are rare
   for (const drop_reason reason :
        {DROP_NONE, DROP_FRAGMENT, DROP_SPOOFED_SOURCE, DROP_UNKNOWN_TUNNEL_PEER, DROP_UNRELATED_ICMP,
         DROP_TUNNEL_FROM_POD, DROP_NO_SUCH_SERVICE, DROP_NO_SERVICE_PORT, DROP_NO_BACKEND,
         DROP_NO_LOCAL_BACKEND, DROP_SOURCE_RANGE, DROP_POLICY_EGRESS, DROP_POLICY_INGRESS, DROP_NO_SUCH_POD,
         DROP_NO_ROUTE, DROP_TTL_EXPIRED, DROP_NO_MASQUERADE_PORT})
     EXPECT_TRUE(tally.reasons.contains(reason)) << "no packet came as far as drop reason " << reason;
-  for (const char* kind : kKinds) {
-    std::printf("%-18s %8llu\n", kind, static_cast<unsigned long long>(tally.kinds[kind]));
-    EXPECT_GT(tally.kinds[kind], tally.packets / 20'000) << kind;
-  }
 }
 
 }  // namespace

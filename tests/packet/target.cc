@@ -77,7 +77,7 @@ std::string Target::take(origin from, const Bytes& frame, uint32_t headroom) {
 
 std::string Target::counted() const {
   uint64_t packets = 0, bytes = 0;
-  for (uint32_t row = 0; row < 64; ++row) {
+  for (uint32_t row = 0; row < COUNTER_OPENING_PUSHED_OUT; ++row) {
     const auto* counter = static_cast<const ::counter*>(native_get(engine_.get(), TABLE_counters, &row));
     if (!counter) return "a counter is missing";
     if (counter->packets != (row < DROP_REASONS ? seen_[row] : 0))

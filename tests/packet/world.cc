@@ -212,6 +212,12 @@ PutRow moved(const std::string& backend, uint32_t number) {
 
 PutRow host_never_served() { return row(TABLE_host_serves, kZero, uint32_t{0}); }
 PutRow passes_by(uint32_t noted) { return row(TABLE_passes_by, kZero, noted); }
+PutRow secret_of_likeness() {
+  flow_secret secret{};
+  secret.words[0] = 1;  // there is one
+  secret.words[9] = 0 - static_cast<__u64>(kTcp);
+  return row(TABLE_flow_secret, uint32_t{0}, secret);
+}
 PutRow generation(uint64_t number) { return row(TABLE_generation, kZero, number); }
 
 Rows operator+(Rows rows, const PutRow& row) {

@@ -63,6 +63,9 @@ PutRow no_member(const FullService& of, const std::string& backend, audience who
 PutRow moved(const std::string& backend, uint32_t number);
 
 PutRow generation(uint64_t number);
+// With this secret all TCP flows between two addresses have the same home in the table of flows, and the same
+// tag there.
+PutRow secret_of_likeness();
 // As if no service's flow had ever been handed to this node's own stack.
 PutRow host_never_served();
 PutRow passes_by(uint32_t noted);
