@@ -208,7 +208,7 @@ Result<> TableSets::finish_last_exchange() {
 
 Result<> TableSets::open_own() {
   EbpfDatapath::Shared shared;
-  if (!before_.empty() && !gate_of(own_))
+  if (!before_.empty() && gate_of(own_).value_or(0) == 0)  // also one that was left half made
     for (const table_id table : paths_memory()) {
       const bool own_stands = static_cast<bool>(table_in(own_, table));
       TRY(compare(table, own_stands, shared));
@@ -233,6 +233,10 @@ Result<bool> is_own_layout(table_id table, int before) {
          is_same_type(types->value_ref(), own->value(table)) && sizes.entries == info(table).entries;
 }
 
+bool is_or_will_be(const Fd& own, const Fd& before) {
+  return !own || id_of_map(own.get()) == id_of_map(before.get());
+}
+
 // A table that does not stand yet: the other set's if nothing about it has changed.
 Result<> TableSets::compare(table_id table, bool own_stands, EbpfDatapath::Shared& shared) {
   Fd before = table_in(before_, table);
@@ -240,7 +244,8 @@ Result<> TableSets::compare(table_id table, bool own_stands, EbpfDatapath::Share
   bool same = TRY(is_own_layout(table, before.get()));
   for (const auto& [one, other] : {std::pair{TABLE_flow_sets, TABLE_flows}, {TABLE_flows, TABLE_flow_sets}})
     if (const Fd companion = table_in(before_, other); table == one)
-      same = same && companion && TRY(is_own_layout(other, companion.get()));
+      same = same && companion && is_or_will_be(table_in(own_, other), companion) &&
+             TRY(is_own_layout(other, companion.get()));
   if (same)
     shared.emplace(table, std::move(before));
   else if (!goes_with_rows(table))
