@@ -33,8 +33,8 @@ static __always_inline void* inside(struct pkt* p, __u32 offset, __u32 length) {
   return offset + length > p->end ? 0 : header(p, offset, length);
 }
 
-static __always_inline enum verdict parse_ports(struct pkt* p, __u32 at) {
-  struct udp_header* ports = inside(p, at, 8); /* TCP and SCTP begin with the same two ports */
+static __always_inline enum verdict parse_udp(struct pkt* p) {
+  struct udp_header* ports = inside(p, p->l4, sizeof *ports);
   if (!ports) return not_ours(p, DROP_TRUNCATED);
   set_ports(&p->now, ports->source, ports->destination);
   return CONTINUE;
@@ -45,7 +45,8 @@ static __always_inline enum verdict parse_tcp(struct pkt* p) {
   if (!tcp) return not_ours(p, DROP_TRUNCATED);
   if ((tcp->data_offset >> 4) < 5) return not_ours(p, DROP_BAD_HEADER);
   p->tcp_flags = tcp->flags;
-  return parse_ports(p, p->l4);
+  set_ports(&p->now, tcp->source, tcp->destination);
+  return CONTINUE;
 }
 
 /* What an SCTP association says of its beginning and end (RFC 9260 §5.1, §9), in TCP's words. */
@@ -63,7 +64,8 @@ static __always_inline enum verdict parse_sctp(struct pkt* p) {
   struct sctp_header* sctp = inside(p, p->l4, sizeof *sctp);
   if (!sctp) return not_ours(p, DROP_TRUNCATED);
   p->tcp_flags = in_words_of_tcp(sctp->chunk);
-  return parse_ports(p, p->l4);
+  set_ports(&p->now, sctp->source, sctp->destination);
+  return CONTINUE;
 }
 
 /* An ICMP error belongs to the flow of the packet it quotes, and goes the way an answer to that packet would.
@@ -127,7 +129,7 @@ static __always_inline enum verdict parse_icmp(struct pkt* p) {
 static __always_inline enum verdict parse_transport(struct pkt* p) {
   switch (p->protocol) {
     case PROTO_TCP: return parse_tcp(p);
-    case PROTO_UDP: return parse_ports(p, p->l4);
+    case PROTO_UDP: return parse_udp(p);
     case PROTO_SCTP: return parse_sctp(p);
     case PROTO_ICMP: return p->v4 ? parse_icmp(p) : not_ours(p, DROP_UNKNOWN_PROTOCOL);
     case PROTO_ICMPV6: return p->v4 ? not_ours(p, DROP_UNKNOWN_PROTOCOL) : parse_icmp(p);
@@ -150,6 +152,15 @@ own_frame _Bool has_source_route(struct pkt* p, __u32 from, __u32 length) {
   return 0;
 }
 
+/* A part of a datagram (RFC 791 §3.1). False: a TCP header come apart (RFC 1858 §4.2), to be dropped. */
+static __always_inline _Bool note_fragment(struct pkt* p, const struct ipv4_header* ip) {
+  const __u16 offset = ip->fragment & net16(0x1fff);
+  p->fragment = 1;
+  p->later = !!offset;
+  p->fragment_id = ip->id;
+  return ip->protocol != PROTO_TCP || offset != net16(1);
+}
+
 static __always_inline enum verdict parse_ipv4(struct pkt* p) {
   struct ipv4_header* ip = header(p, p->l3, sizeof *ip);
   if (!ip) return not_ours(p, DROP_TRUNCATED);
@@ -158,17 +169,12 @@ static __always_inline enum verdict parse_ipv4(struct pkt* p) {
   if (net16(ip->total_length) < length) return not_ours(p, DROP_BAD_HEADER);
   if (p->l3 + net16(ip->total_length) > p->length) return not_ours(p, DROP_TRUNCATED);
   p->end = p->l3 + net16(ip->total_length);
-  p->later = !!(ip->fragment & net16(0x1fff)); /* its offset */
-  p->fragment = p->later || ip->fragment & net16(0x2000);
-  p->fragment_id = ip->id;
   p->v4 = 1;
   p->protocol = ip->protocol;
   p->now.source = from_v4(ip->source);
   p->now.destination = from_v4(ip->destination);
   p->l4 = p->l3 + length;
-  /* RFC 1858 §4.2: the second eight bytes of a TCP header do not come apart from the first. */
-  if (ip->protocol == PROTO_TCP && (ip->fragment & net16(0x1fff)) == net16(1))
-    return not_ours(p, DROP_FRAGMENT);
+  if (ip->fragment & net16(0x3fff) && !note_fragment(p, ip)) return not_ours(p, DROP_FRAGMENT);
   if (length > sizeof *ip && has_source_route(p, p->l3 + sizeof *ip, length - sizeof *ip))
     return not_ours(p, DROP_SOURCE_ROUTE);
   return CONTINUE;

@@ -30,8 +30,8 @@ struct pkt {        /* without pointers: functions proved_alone are given it as 
   __u8 reason; /* enum drop_reason */
   __u8 protocol;
   __u8 tcp_flags;
+  __u8 seen; /* FLOW_TCP_* of its flow, this packet included */
   __u8 source_mac[6];
-  __u8 seen;         /* FLOW_TCP_* of its flow, this packet included */
   __u8 v4 : 1;       /* IPv4 headers, whatever the addresses' form */
   __u8 found : 1;    /* its flow has an entry */
   __u8 known : 1;    /* a valid flow entry answers everything: stages 3 to 5 have nothing to do */
@@ -88,10 +88,11 @@ enum checksum_part { PSEUDO_HEADER, PAYLOAD };
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
 
+/* Both stand at even addresses. */
 static __always_inline _Bool same_mac(const __u8* one, const __u8* other) {
   __u16 a[3], b[3];
-  copy(a, one, 6);
-  copy(b, other, 6);
+  copy(a, __builtin_assume_aligned(one, 2), 6);
+  copy(b, __builtin_assume_aligned(other, 2), 6);
   return a[0] == b[0] && a[1] == b[1] && a[2] == b[2];
 }
 

@@ -27,10 +27,10 @@ static __always_inline struct __sk_buff* skb_of(const struct pkt* p) {
 static __always_inline void* header(struct pkt* p, __u32 offset, __u32 length) {
   void *data = (void*)(long)skb_of(p)->data, *end = (void*)(long)skb_of(p)->data_end;
   if (offset > MOST_HEADER_BYTES) return 0;
-  asm volatile(
-      "%0 &= 511"
-      : "+r"(offset)); /* the verifier forgets the comparison above when the compiler copies offset */
-  void* at = data + offset;
+  __u64 bytes = offset;
+  asm volatile("%0 &= 511"
+               : "+r"(bytes)); /* the verifier forgets the comparison above when the compiler copies offset */
+  void* at = data + bytes;
   return at + length > end ? 0 : at;
 }
 
