@@ -399,7 +399,7 @@ enum drop_reason {
 
 /* Row i of counters: packets and bytes dropped for reason i; row DROP_NONE counts what was let through; of
  * these, row COUNTER_XDP what the uplink's XDP program sent on. The last two count flows that gave way to
- * others before they were over: ones that were answered, ones that were opening. */
+ * others, in a full set: ones that were answered, ones that were opening. */
 #define COUNTER_ROWS               64u
 #define COUNTER_XDP                (COUNTER_ROWS - 1)
 #define COUNTER_SETTLED_PUSHED_OUT (COUNTER_ROWS - 2)

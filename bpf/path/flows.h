@@ -216,16 +216,14 @@ static __always_inline __u32 claim_way(struct pkt* p, struct flow_set* set, __u3
     bounded(way, SET_WAYS);
     const __u16 tag = now_in_memory(set->tags[way]);
     if (tag == TAG_BUSY || !change_tag(set, way, tag, TAG_BUSY)) continue;
-    if (!(now_in_memory(set->held) & 1u << way)) return way;
-    give_tag(set, way, tag);
+    if (now_in_memory(set->held) & 1u << way) {
+      give_tag(set, way, tag);
+      continue;
+    }
+    if (tag != TAG_NONE) count(p, opening ? COUNTER_OPENING_PUSHED_OUT : COUNTER_SETTLED_PUSHED_OUT, 0);
+    return way;
   }
   return SET_WAYS;
-}
-
-/* A flow gives way that was not over. */
-static __always_inline void count_pushed_out(struct pkt* p, const struct flow_row* row, _Bool opening) {
-  if (!row->stamp || p->now_ns - row->flow.last_seen_ns > timeout_ns(&row->flow, row->key.protocol)) return;
-  count(p, opening ? COUNTER_OPENING_PUSHED_OUT : COUNTER_SETTLED_PUSHED_OUT, 0);
 }
 
 /* ---- writing ------------------------------------------------------------------------------------------ */
@@ -248,7 +246,6 @@ proved_alone __u32 write_row(struct pkt* p, const struct flow_row* draft, __u32 
   bounded(way, SET_WAYS);
   struct flow_row* row = row_in(p, home.set, way);
   if (!row) return 0;
-  count_pushed_out(p, row, !!opening);
   now_in_memory(row->stamp) = 0;
   in_this_order();
   row->flow = draft->flow;

@@ -76,7 +76,7 @@ flow_key twin_key(const flow& value, uint8_t protocol) {
 
 Result<FlowSweeper> FlowSweeper::of(const EbpfDatapath& datapath) {
   return FlowSweeper(TRY(FlowTable::open(datapath.fd(TABLE_flow_secret), datapath.fd(TABLE_flow_sets),
-                                         datapath.fd(TABLE_flows))));
+                                         datapath.fd(TABLE_flows), FlowTable::Rows::WINDOWS)));
 }
 
 void FlowSweeper::look(uint32_t number, const std::string& bytes, uint64_t now_ns) {

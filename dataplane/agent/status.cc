@@ -238,8 +238,8 @@ void collect_metrics(metrics::Registry& registry, const AgentView& view) {
   for (const auto& [state, row] :
        {std::pair("answered", COUNTER_SETTLED_PUSHED_OUT), {"opening", COUNTER_OPENING_PUSHED_OUT}})
     registry
-        .counter("thalweg_flows_pushed_out_total",
-                 "Flows that gave way to others, in a full set, before they were over", {{"state", state}})
+        .counter("thalweg_flows_pushed_out_total", "Flows that gave way to others, in a full set",
+                 {{"state", state}})
         .raise_to((*counters)[row].packets);
   for (size_t reason = DROP_NONE + 1; reason < DROP_REASONS; ++reason)
     registry

@@ -1,6 +1,7 @@
 #include "dataplane/ebpf/flow_table.h"
 
 #include <bpf/bpf.h>
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <unistd.h>
@@ -14,7 +15,7 @@
 namespace thalweg::dataplane {
 namespace {
 
-constexpr uint32_t kClaimTries = 4;
+constexpr uint32_t kWindowRows = 64;
 
 uint32_t number_of(uint32_t set, uint32_t way) { return (set + 1) << 5 | way; }
 uint32_t set_of(uint32_t number) { return (number >> 5) - 1; }
@@ -56,29 +57,66 @@ Result<flow_secret> secret_in(int map) {
 
 }  // namespace
 
-Result<MappedArray> MappedArray::map(int fd) {
+Result<MappedArray> MappedArray::map(int fd, uint32_t window_rows) {
   const MapSizes sizes = TRY(sizes_of_map(fd));
   MappedArray array;
   array.entries_ = static_cast<uint32_t>(sizes.entries);
   array.row_bytes_ = sizes.value_size;
   array.stride_ = (sizes.value_size + 7) / 8 * 8;
-  const size_t page = ::sysconf(_SC_PAGESIZE);
-  const size_t bytes = (array.stride_ * sizes.entries + page - 1) / page * page;
-  void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  if (memory == MAP_FAILED) return fail_errno(errno, "map a table");
-  array.memory_ = {static_cast<char*>(memory), [bytes](char* mapped) { ::munmap(mapped, bytes); }};
+  array.window_rows_ = window_rows;
+  array.window_ = std::make_shared<Window>();
+  array.none_ = std::make_shared<std::string>(array.stride_, '\0');
+  array.fd_ = std::make_shared<Fd>(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  if (!*array.fd_) return fail_errno(errno, "keep a table");
+  TRY(array.look_at(0));
   return array;
 }
 
-Result<FlowTable> FlowTable::open(int secret, int sets, int rows) {
+void MappedArray::Window::close() {
+  if (memory != nullptr) ::munmap(memory, bytes);
+  memory = nullptr;
+  first = end = 0;
+}
+
+// Rows need not begin where pages do.
+Result<> MappedArray::look_at(uint32_t index) const {
+  const size_t page = ::sysconf(_SC_PAGESIZE);
+  Window& window = *window_;
+  window.close();
+  const uint32_t first = index - index % window_rows_;
+  const uint32_t end = window_rows_ < entries_ - first ? first + window_rows_ : entries_;
+  const size_t from = first * stride_ / page * page;
+  window.bytes = (end * stride_ - from + page - 1) / page * page;
+  void* memory =
+      ::mmap(nullptr, window.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_->get(), static_cast<off_t>(from));
+  if (memory == MAP_FAILED) return fail_errno(errno, "map a table");
+  window.memory = memory;
+  window.first = first;
+  window.end = end;
+  window.rows = static_cast<char*>(memory) + (first * stride_ - from);
+  return {};
+}
+
+char* MappedArray::at(uint32_t index) const {
+  if ((index < window_->first || index >= window_->end) && !look_at(index)) {
+    none_->assign(stride_, '\0');
+    return none_->data();
+  }
+  return window_->rows + static_cast<size_t>(index - window_->first) * stride_;
+}
+
+Result<FlowTable> FlowTable::open(int secret, int sets, int rows, Rows how) {
   FlowTable table;
+  const uint32_t window = how == Rows::WINDOWS ? kWindowRows : MappedArray::kWhole;
   table.sets_ = TRY(context(MappedArray::map(sets), "table flow_sets"));
-  table.rows_ = TRY(context(MappedArray::map(rows), "table flows"));
+  table.settled_ = TRY(context(MappedArray::map(rows, window), "table flows"));
+  table.opening_ = table.settled_;
+  if (how == Rows::WINDOWS) table.opening_ = TRY(context(MappedArray::map(rows, window), "table flows"));
   const MapTypes types = TRY(types_of_map(rows));
   const Member key = TRY(member_of(types.value_ref(), "key"))
   , stamp = TRY(member_of(types.value_ref(), "stamp"));
   const bool fits = table.sets_.row_bytes() == sizeof(flow_set) && stamp.bytes == sizeof(uint32_t) &&
-                    table.rows_.entries() == table.sets() * SET_WAYS && key.bytes % 8 == 0 &&
+                    table.settled_.entries() == table.sets() * SET_WAYS && key.bytes % 8 == 0 &&
                     key.bytes / 8 * 2 <= std::size(table.secret_.words);
   if (!fits) return fail("table flows: another way to keep them");
   table.secret_ = TRY(secret_in(secret));
@@ -101,8 +139,8 @@ FlowTable::Home FlowTable::home_of(std::string_view key) const {
 }
 
 char* FlowTable::row_at(uint32_t set, uint32_t way) const {
-  return rows_.at(way < SETTLED_WAYS ? set * SETTLED_WAYS + way
-                                     : (sets() - 1) * SETTLED_WAYS + set * (SET_WAYS - SETTLED_WAYS) + way);
+  if (way < SETTLED_WAYS) return settled_.at(set * SETTLED_WAYS + way);
+  return opening_.at((sets() - 1) * SETTLED_WAYS + set * (SET_WAYS - SETTLED_WAYS) + way);
 }
 
 // Whole, of one flow.

@@ -8,31 +8,49 @@
 #include <string>
 #include <string_view>
 
+#include "base/fd.h"
 #include "base/result.h"
 #include "bpf/abi.h"
 
 namespace thalweg::dataplane {
 
-// A BPF array in this process' memory. Copies are the same one.
+// A BPF array in this process' memory: all of it, or as much as is looked at, a window of so many rows at a
+// time. Copies are the same one. One thread's.
 class MappedArray {
  public:
-  static Result<MappedArray> map(int fd);
-  char* at(uint32_t index) const { return memory_.get() + static_cast<size_t>(index) * stride_; }
+  static constexpr uint32_t kWhole = UINT32_MAX;
+  static Result<MappedArray> map(int fd, uint32_t window_rows = kWhole);
+  // With windows: until the next call. A row that cannot be mapped reads as zeroes.
+  char* at(uint32_t index) const;
   uint32_t entries() const { return entries_; }
   size_t row_bytes() const { return row_bytes_; }
 
  private:
-  std::shared_ptr<char> memory_;
-  uint32_t entries_ = 0;
+  struct Window {
+    uint32_t first = 0, end = 0;  // rows
+    char* rows = nullptr;
+    void* memory = nullptr;
+    size_t bytes = 0;
+    ~Window() { close(); }
+    void close();
+  };
+  Result<> look_at(uint32_t index) const;
+
+  std::shared_ptr<Window> window_;
+  std::shared_ptr<Fd> fd_;
+  std::shared_ptr<std::string> none_;
+  uint32_t entries_ = 0, window_rows_ = kWhole;
   size_t row_bytes_ = 0, stride_ = 0;
 };
 
 class FlowTable {
  public:
-  static Result<FlowTable> open(int secret, int sets, int rows);
+  enum class Rows : uint8_t { WHOLE, WINDOWS };
+  // WINDOWS: for who goes through it now and then, and is not to hold all its memory meanwhile.
+  static Result<FlowTable> open(int secret, int sets, int rows, Rows how = Rows::WHOLE);
 
   uint32_t sets() const { return sets_.entries(); }
-  size_t row_bytes() const { return rows_.row_bytes(); }
+  size_t row_bytes() const { return settled_.row_bytes(); }
   static bool is_opening(uint32_t number) { return (number & 31) >= SETTLED_WAYS; }
 
   // Every row in use of these sets, as it was at one moment. It may be forgotten from within.
@@ -58,7 +76,7 @@ class FlowTable {
   uint32_t* stamp_of(char* row) const { return reinterpret_cast<uint32_t*>(row + stamp_at_); }
   bool read(uint32_t set, uint32_t way, std::string& row) const;
 
-  MappedArray sets_, rows_;
+  MappedArray sets_, settled_, opening_;  // these two: the same rows, each looked at where it is
   flow_secret secret_{};
   uint32_t key_at_ = 0, key_bytes_ = 0, stamp_at_ = 0;
 };
