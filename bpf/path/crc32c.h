@@ -10,7 +10,7 @@
 #define CASTAGNOLI 0x82f63b78u
 #define X_TO_THE_8 0x00800000u
 
-static __always_inline __u32 product(__u32 one, __u32 other) {
+proved_alone __u32 product(__u32 one, __u32 other) {
   __u32 sum = 0;
   for (int i = 0; i < 32; ++i) { /* without branches: each would double what the verifier has to follow */
     sum ^= other & -(one >> 31);
@@ -21,7 +21,7 @@ static __always_inline __u32 product(__u32 one, __u32 other) {
 }
 
 /* How the checksum of a packet of that many bytes (at most 65535) changes with its first four. */
-own_frame __u32 crc32c_change(__u32 change, __u32 bytes) {
+proved_alone __u32 crc32c_change(__u32 change, __u32 bytes) {
   __u32 power = X_TO_THE_8;
   for (int i = 0; i < 16; ++i, bytes >>= 1) {
     const __u32 advanced = product(change, power);
