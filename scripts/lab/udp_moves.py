@@ -26,40 +26,50 @@ s.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE: what this proces
 s.bind(("", int(sys.argv[1])))
 while True:
     said, peer = s.recvfrom(100)
-    s.sendto(sys.argv[2].encode(), peer)
+    s.sendto(said + b" " + sys.argv[2].encode(), peer)
 """
 
 ASK = """
 import json, socket, sys, time
 host, port, flows, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
 sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(flows)]
-heard = [[] for _ in sockets]  # of each: [who, when first, when last, how often], one entry for each change
-sent = 0
+heard = [{} for _ in sockets]  # of each: who answered which question
+sent_at = []
 for s in sockets:
     s.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)
     s.connect((host, port))
     s.setblocking(False)
 end = time.monotonic() + seconds
-while time.monotonic() < end or time.monotonic() < end + 0.4 and sum(of[3] for every in heard for of in every) < sent * flows:
+while time.monotonic() < end or time.monotonic() < end + 0.4 and sum(map(len, heard)) < len(sent_at) * flows:
     if time.monotonic() < end:
-        sent += 1
+        question = str(len(sent_at)).encode()
+        sent_at.append(time.monotonic())
         for s in sockets:
             try:
-                s.send(b"?")
+                s.send(question)
             except OSError:
                 pass  # an ICMP error about an earlier one
     time.sleep(0.001)
     for s, of in zip(sockets, heard):
         while True:
             try:
-                who = s.recv(100).decode()
+                question, who = s.recv(100).decode().split()
             except OSError:
                 break
-            if not of or of[-1][0] != who:
-                of.append([who, time.monotonic(), 0, 0])
-            of[-1][2] = time.monotonic()
-            of[-1][3] += 1
-print(json.dumps({"sent": sent, "heard": heard}))
+            of[int(question)] = who
+
+# As they were asked: of two endpoints one may be slow to answer.
+def changes(of):
+    runs = []  # [who, when first asked, when last, how often]
+    for question, who in sorted(of.items()):
+        at = sent_at[question]
+        if not runs or runs[-1][0] != who:
+            runs.append([who, at, at, 0])
+        runs[-1][2] = at
+        runs[-1][3] += 1
+    return runs
+
+print(json.dumps({"sent": len(sent_at), "heard": [changes(of) for of in heard]}))
 """
 
 
