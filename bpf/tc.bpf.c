@@ -59,9 +59,37 @@ static __always_inline int redirect(struct __sk_buff* skb, const struct pkt* p) 
   }
 }
 
+/* Where the IP packet at `at` has its payload, if it is plain TCP and its headers are in one piece; or 0. */
+static __always_inline void* payload_of_tcp(void* at, void* end) {
+  const struct ipv4_header* ip = at;
+  const struct ipv6_header* ip6 = at;
+  struct tcp_header* tcp;
+  if ((void*)(ip + 1) > end) return 0;
+  if (ip->version_and_length == 0x45) {
+    if (ip->protocol != PROTO_TCP || ip->fragment & net16(0x3fff)) return 0;
+    tcp = (void*)(ip + 1);
+  } else {
+    if ((void*)(ip6 + 1) > end || ip->version_and_length >> 4 != 6 || ip6->next != PROTO_TCP) return 0;
+    tcp = (void*)(ip6 + 1);
+  }
+  if ((void*)(tcp + 1) > end) return 0;
+  return (void*)tcp + (tcp->data_offset >> 4) * 4;
+}
+
+/* A stack keeps TCP's headers in one piece and its payload elsewhere. To pull that in would copy the headers,
+ * since the sender holds the packet until it is acknowledged. */
+static __always_inline _Bool has_headers(struct __sk_buff* skb, enum origin origin) {
+  void *data = (void*)(long)skb->data, *end = (void*)(long)skb->data_end;
+  if (data + PULL_BYTES <= end || end - data == skb->len) return 1;
+  void* payload = payload_of_tcp(data + sizeof(struct eth_header), end);
+  if (!payload && origin == FROM_UPLINK)
+    payload = payload_of_tcp(data + sizeof(struct eth_header) + sizeof(struct tunnel_header), end);
+  return payload && payload <= end;
+}
+
 static __always_inline int run(struct __sk_buff* skb, enum origin origin) {
   /* The host's stack has its headers in one piece, and what it keeps of the packet is not to be copied. */
-  if (origin != TO_UPLINK && skb->data_end - skb->data < PULL_BYTES && skb->data_end - skb->data < skb->len)
+  if (origin != TO_UPLINK && !has_headers(skb, origin))
     bpf_skb_pull_data(skb, skb->len < PULL_BYTES ? skb->len : PULL_BYTES);
   struct carried c = {.pkt = {.origin = origin, .ifindex = skb->ifindex, .length = skb->len}, .port = skb};
   const enum verdict verdict = origin == TO_UPLINK ? host_answer(&c) : path(&c);
