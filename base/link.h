@@ -105,8 +105,8 @@ Result<std::vector<Route>> routes(Socket& socket, uint32_t table = 254);
 // Packets to ip would be delivered here. An IPv6 address just set becomes so a moment later, by a work queue,
 // also without duplicate address detection.
 Result<bool> is_local(Socket& socket, const Ip& ip);
-// What the route there says of its largest packet, bytes; 0: nothing, or there is no route.
-Result<uint32_t> route_mtu(Socket& socket, const Ip& ip);
+// The kernel's way to ip: link, gateway and mtu (0: the route says nothing of it). No route: no link either.
+Result<Route> route_to(Socket& socket, const Ip& ip);
 
 // ---- neighbours
 struct Neighbour {

@@ -58,17 +58,25 @@ void put_gateway(Message& message, const Route& route) {
   message.put(RTA_VIA, &via, sizeof via.family + (v4 ? 4 : 16));
 }
 
-std::optional<Route> decode_route(const nlmsghdr& message) {
+Ip gateway_of(const Attributes& attrs) {
+  const auto via = attrs.bytes(RTA_VIA);
+  if (via.size() < sizeof(uint16_t) + 4) return attrs.ip(RTA_GATEWAY).value_or(Ip());
+  const auto* bytes = reinterpret_cast<const uint8_t*>(via.data()) + sizeof(uint16_t);
+  return via.size() < sizeof(uint16_t) + 16 ? Ip::v4(bytes[0], bytes[1], bytes[2], bytes[3])
+                                            : Ip::from_v6_bytes(bytes);
+}
+
+// Of the tables' routes, and of what the kernel makes of them when it is asked for a way.
+std::optional<Route> decode_way(const nlmsghdr& message) {
   if (message.nlmsg_type != RTM_NEWROUTE) return std::nullopt;
   const auto& header = *static_cast<const rtmsg*>(NLMSG_DATA(&message));
-  if (header.rtm_flags & RTM_F_CLONED) return std::nullopt;
   if (header.rtm_type != RTN_UNICAST && header.rtm_type != RTN_BLACKHOLE) return std::nullopt;
   const Attributes attrs(message, sizeof header);
   const bool v4 = header.rtm_family == AF_INET;
   const Ip to = attrs.ip(RTA_DST).value_or(v4 ? Ip::v4(0, 0, 0, 0) : Ip());
   return Route{.to = Cidr(to, static_cast<uint8_t>(v4 ? header.rtm_dst_len + 96 : header.rtm_dst_len)),
                .link = header.rtm_type == RTN_BLACKHOLE ? 0 : attrs.u32(RTA_OIF).value_or(0),
-               .gateway = attrs.ip(RTA_GATEWAY).value_or(Ip()),
+               .gateway = gateway_of(attrs),
                .source = attrs.ip(RTA_PREFSRC).value_or(Ip()),
                .table = attrs.u32(RTA_TABLE).value_or(header.rtm_table),
                .metric = attrs.u32(RTA_PRIORITY).value_or(0),
@@ -76,6 +84,12 @@ std::optional<Route> decode_route(const nlmsghdr& message) {
                .onlink = (header.rtm_flags & RTNH_F_ONLINK) != 0,
                .blackhole = header.rtm_type == RTN_BLACKHOLE,
                .mtu = Attributes(attrs.get(RTA_METRICS)).u32(RTAX_MTU).value_or(0)};
+}
+
+std::optional<Route> decode_route(const nlmsghdr& message) {
+  const auto& header = *static_cast<const rtmsg*>(NLMSG_DATA(&message));
+  if (message.nlmsg_type == RTM_NEWROUTE && header.rtm_flags & RTM_F_CLONED) return std::nullopt;
+  return decode_way(message);
 }
 
 }  // namespace
@@ -130,13 +144,10 @@ Result<bool> is_local(Socket& socket, const Ip& ip) {
   return local;
 }
 
-Result<uint32_t> route_mtu(Socket& socket, const Ip& ip) {
-  uint32_t mtu = 0;
-  TRY(look_up(socket, ip, [&](const nlmsghdr& reply) {
-    const Attributes attrs(reply, sizeof(rtmsg));
-    mtu = Attributes(attrs.get(RTA_METRICS)).u32(RTAX_MTU).value_or(0);
-  }));
-  return mtu;
+Result<Route> route_to(Socket& socket, const Ip& ip) {
+  Route way;
+  TRY(look_up(socket, ip, [&](const nlmsghdr& reply) { way = decode_way(reply).value_or(way); }));
+  return way;
 }
 
 // ---- neighbours

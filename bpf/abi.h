@@ -53,10 +53,11 @@ enum route_kind {
 struct route {
   struct addr peer; /* the other node's underlay address */
   __u32 kind;       /* enum route_kind */
-  __u16 flags;      /* ROUTE_NODE_ADDRESS */
+  __u16 flags;      /* ROUTE_NODE_ADDRESS, ROUTE_NEIGHBOUR */
   __u16 mtu;        /* largest packet to there, before any tunnel header; 0: the node's */
 };
 #define ROUTE_NODE_ADDRESS 1u /* the row is a node's own address, not a podCIDR */
+#define ROUTE_NEIGHBOUR    2u /* ROUTE_TUNNEL: no router stands between here and the peer */
 
 /* A pod on this node. */
 struct endpoint {
@@ -226,8 +227,8 @@ struct hop {
   __u32 ifindex;    /* HOP_ENDPOINT, HOP_HOST, and the uplink for the others */
   __u8 mac[6];      /* HOP_ENDPOINT: destination and source of the new Ethernet header */
   __u8 host_mac[6];
-  __u16 mtu; /* HOP_TUNNEL, HOP_DIRECT: as the route's */
-  __u16 pad;
+  __u16 mtu;   /* HOP_TUNNEL, HOP_DIRECT: as the route's */
+  __u16 flags; /* ditto */
 };
 enum hop_kind { HOP_NONE = 0, HOP_ENDPOINT, HOP_HOST, HOP_TUNNEL, HOP_DIRECT, HOP_WORLD };
 

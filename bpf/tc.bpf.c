@@ -40,23 +40,30 @@ static __always_inline void record(const struct pkt* p, enum verdict verdict) {
   out->rule = p->rule;
 }
 
+/* To a neighbour on the link. The kernel then looks for its MAC only, and for no route. */
+static __always_inline int redirect_to_peer(const struct pkt* p) {
+  struct bpf_redir_neigh next = {};
+  if (is_v4(&p->hop.peer)) {
+    next.nh_family = 2; /* AF_INET */
+    next.ipv4_nh = p->hop.peer.words[3];
+  } else {
+    next.nh_family = 10; /* AF_INET6 */
+    copy(next.ipv6_nh, p->hop.peer.words, 16);
+  }
+  return bpf_redirect_neigh(p->hop.ifindex, &next, sizeof next, 0);
+}
+
 static __always_inline int redirect(struct __sk_buff* skb, const struct pkt* p) {
   switch (p->hop.kind) {
     case HOP_ENDPOINT: return bpf_redirect_peer(p->hop.ifindex, 0);
     case HOP_HOST: return bpf_redirect(p->hop.ifindex, BPF_F_INGRESS);
-    case HOP_DIRECT: {
-      struct bpf_redir_neigh next = {};
-      if (p->hop.peer.words[2] == bpf_htonl(0xffff) && !p->hop.peer.halves[0]) {
-        next.nh_family = 2; /* AF_INET */
-        next.ipv4_nh = p->hop.peer.words[3];
-      } else {
-        next.nh_family = 10; /* AF_INET6 */
-        copy(next.ipv6_nh, p->hop.peer.words, 16);
-      }
-      return bpf_redirect_neigh(p->hop.ifindex, &next, sizeof next, 0);
-    }
-    default: return bpf_redirect_neigh(p->hop.ifindex, 0, 0, 0); /* the kernel's own routes and neighbours */
+    case HOP_DIRECT: return redirect_to_peer(p);
+    case HOP_TUNNEL:
+      if (p->hop.flags & ROUTE_NEIGHBOUR) return redirect_to_peer(p);
+      break;
+    default: break;
   }
+  return bpf_redirect_neigh(p->hop.ifindex, 0, 0, 0); /* the kernel's own routes and neighbours */
 }
 
 /* Where the IP packet at `at` has its payload, if it is plain TCP and its headers are in one piece; or 0. */

@@ -95,6 +95,7 @@ static __always_inline enum verdict to_other_node(struct pkt* p, const struct no
   p->hop.ifindex = node->uplink_ifindex;
   p->hop.peer = route->peer;
   p->hop.mtu = route->mtu;
+  p->hop.flags = route->flags;
   return CONTINUE;
 }
 

@@ -15,7 +15,7 @@
 #include "dataplane/agent/host_monitor.h"
 #include "dataplane/agent/node_ports.h"
 #include "dataplane/agent/overlay.h"
-#include "dataplane/agent/path_mtus.h"
+#include "dataplane/agent/peer_paths.h"
 #include "dataplane/agent/saved_objects.h"
 #include "dataplane/agent/service_health.h"
 #include "dataplane/agent/status.h"
@@ -121,7 +121,7 @@ struct Agent::Impl {
   ObjectSaver saver;
   Debounce save, host_changed, underlay_changed;
   HostMonitor monitor;
-  PathMtus path_mtus;
+  PeerPaths peer_paths;
   XdpUplink xdp;
   OnceLog settle_log, node_log, attach_log, routes_log, health_log, sockets_log;
 
@@ -141,7 +141,7 @@ struct Agent::Impl {
         host_changed(loop, kHostQuietMs, kHostMaxMs, [this] { keep_host(); }),
         underlay_changed(loop, kUnderlayQuietMs, kUnderlayMaxMs, [this] { follow_underlay(); }),
         monitor(loop, [this](const nlmsghdr* message) { on_netlink(message); }),
-        path_mtus(loop, options.tunnel_port, [this] { underlay_changed.poke(); }),
+        peer_paths(loop, options.tunnel_port, [this] { underlay_changed.poke(); }),
         xdp(options.xdp) {}
 
   Result<> open();
@@ -291,7 +291,7 @@ Result<> Agent::Impl::set_up_node(const kube::Node& node) {
   config.uplink_mtu = static_cast<uint16_t>(std::min<uint32_t>(link.mtu, 65'535));
   config.mtu = options.mtu != 0 ? options.mtu : inner_mtu(link.mtu, tunnel_bytes);
   config.segment = TRY(segment_of(socket, link.index));
-  config.path_mtus = TRY(path_mtus.read(socket, cluster.nodes, options.node_name, link.mtu));
+  config.peer_paths = TRY(peer_paths.read(socket, cluster.nodes, options.node_name, link));
   leg = TRY(ensure_host_leg(socket, options.node_name, config.mtu));
   TRY(set_forwarding(link.name, config.overlay != Overlay::Vxlan));
   TRY(ipam->set_ranges(node.pod_cidrs));
@@ -522,7 +522,7 @@ void Agent::Impl::stop() {
   host_changed.stop();
   underlay_changed.stop();
   monitor.stop();
-  path_mtus.stop();
+  peer_paths.stop();
   save.stop();
   if (source) source->stop();
   server.stop();
@@ -540,7 +540,7 @@ Result<> Agent::start() {
   TRY(impl_->open());
   TRY(context(impl_->relay.start(), "relay"));
   TRY(impl_->monitor.start());
-  TRY(impl_->path_mtus.start());
+  TRY(impl_->peer_paths.start());
   TRY(impl_->open_source());
   impl_->boot_timer.every(kBootCheckMs, [this] { impl_->await_source(); });
   impl_->serve();

@@ -29,6 +29,13 @@ enum class Overlay : uint8_t {
   Direct,  // direct or not at all
 };
 
+// The underlay's way to another node.
+struct PeerPath {
+  uint16_t mtu = 0;        // of what it carries, where that is less than the uplink's; otherwise 0
+  bool neighbour = false;  // on the uplink itself, behind no router
+  bool operator==(const PeerPath&) const = default;
+};
+
 // What the node is told by its flags and finds in its kernel.
 struct Config {
   std::string node_name;
@@ -43,8 +50,7 @@ struct Config {
   uint16_t tunnel_port = 4789;
   uint16_t mtu = 1450;  // largest inner packet, bytes
   uint16_t uplink_mtu = 1500;
-  // Largest packet on the underlay to a peer's address, where the way there carries less than the uplink.
-  std::map<Ip, uint16_t> path_mtus;
+  std::map<Ip, PeerPath> peer_paths;  // by the peers' addresses
   uint32_t vni = 1;
   Overlay overlay = Overlay::Vxlan;
   std::vector<Cidr> segment;  // prefixes whose addresses are neighbours on the uplink

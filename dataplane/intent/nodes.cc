@@ -56,9 +56,16 @@ Ip tunnel_end(const Config& config, const kube::Node& node) {
   return v4.is_none() && config.underlay_v6 ? first_of_family(node.addresses, false) : v4;
 }
 
+// ROUTE_NEIGHBOUR, where no router stands before the tunnel's end.
+uint16_t neighbour_flag(const Config& config, const Ip& tunnel_end) {
+  const auto path = config.peer_paths.find(tunnel_end);
+  return path != config.peer_paths.end() && path->second.neighbour ? ROUTE_NEIGHBOUR : 0;
+}
+
 uint16_t mtu_to_peer(const Config& config, const Ip& peer, bool tunnel) {
-  const auto less = config.path_mtus.find(peer);
-  const uint32_t outer = less == config.path_mtus.end() ? config.uplink_mtu : less->second;
+  const auto path = config.peer_paths.find(peer);
+  const bool less = path != config.peer_paths.end() && path->second.mtu != 0;
+  const uint32_t outer = less ? path->second.mtu : config.uplink_mtu;
   const uint32_t header = !tunnel ? 0 : peer.is_v4() ? kTunnelBytes : kTunnel6Bytes;
   const uint16_t inner = inner_mtu(outer, header);
   return !peer.is_none() && inner < config.mtu ? inner : 0;
@@ -121,8 +128,9 @@ Fragment peer_fragment(const Config& config, const kube::Node& node) {
       out.claims.push_back(
           route_claim(to, ROUTE_DIRECT, kPeer, direct, flags, mtu_to_peer(config, direct, false)));
     else if (!tunnel.is_none())
-      out.claims.push_back(
-          route_claim(to, ROUTE_TUNNEL, kPeer, tunnel, flags, mtu_to_peer(config, tunnel, true)));
+      out.claims.push_back(route_claim(to, ROUTE_TUNNEL, kPeer, tunnel,
+                                       flags | neighbour_flag(config, tunnel),
+                                       mtu_to_peer(config, tunnel, true)));
     else
       reached = false;
   };

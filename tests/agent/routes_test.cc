@@ -52,12 +52,12 @@ TEST(HostRoutes, ANeighboursPodsGoByTheNodeItself) {
 
 TEST(HostRoutes, TellWhatThePathToAPeerCarries) {
   Config config = here();
-  config.path_mtus = {{*Ip::parse("192.0.2.12"), 1400}};
+  config.peer_paths = {{*Ip::parse("192.0.2.12"), {.mtu = 1400}}};
   EXPECT_EQ(desired_routes(two_nodes("10.244.2.0/24"), config).routes.at(0).mtu, 1350u) << "by tunnel";
   config.overlay = Overlay::Auto;
   config.segment = {*Cidr::parse("192.0.2.0/24")};
   EXPECT_EQ(desired_routes(two_nodes("10.244.2.0/24"), config).routes.at(0).mtu, 1400u) << "directly";
-  config.path_mtus = {{*Ip::parse("192.0.2.12"), 1480}};
+  config.peer_paths = {{*Ip::parse("192.0.2.12"), {.mtu = 1480}}};
   EXPECT_EQ(desired_routes(two_nodes("10.244.2.0/24"), config).routes.at(0).mtu, 1450u) << "as pods";
 }
 

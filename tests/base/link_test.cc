@@ -191,15 +191,23 @@ TEST(Link, RoutesBothFamilies) {
   }
 }
 
-TEST(Link, ARoutesMtuIsFound) {
+TEST(Link, TheKernelsWayIsFound) {
   NEED_NETNS();
   Pair pair("routemtu");
   auto& socket = pair.ns.socket();
   ASSERT_TRUE(set_address(socket, {.ip = ip("192.0.2.5"), .length = 120, .link = pair.a.index}));
-  EXPECT_EQ(route_mtu(socket, ip("192.0.2.9")).value(), 0u);
+  EXPECT_EQ(route_to(socket, ip("192.0.2.9")).value().link, pair.a.index);
+  EXPECT_EQ(route_to(socket, ip("192.0.2.9")).value().mtu, 0u);
+  EXPECT_TRUE(route_to(socket, ip("192.0.2.9")).value().gateway.is_none()) << "a neighbour";
   ASSERT_TRUE(set_route(socket, {.to = cidr("192.0.2.9/32"), .link = pair.a.index, .mtu = 1400}));
-  EXPECT_EQ(route_mtu(socket, ip("192.0.2.9")).value(), 1400u);
-  EXPECT_EQ(route_mtu(socket, ip("203.0.113.9")).value(), 0u) << "no route";
+  EXPECT_EQ(route_to(socket, ip("192.0.2.9")).value().mtu, 1400u);
+  EXPECT_EQ(route_to(socket, ip("203.0.113.9")).value().link, 0u) << "no route";
+  const Route by_router{.to = cidr("203.0.113.0/24"), .link = pair.a.index, .gateway = ip("192.0.2.10")};
+  ASSERT_TRUE(set_route(socket, by_router));
+  EXPECT_EQ(route_to(socket, ip("203.0.113.9")).value().gateway, ip("192.0.2.10"));
+  const Route by_ipv6{.to = cidr("203.0.113.0/24"), .link = pair.a.index, .gateway = ip("fe80::1")};
+  ASSERT_TRUE(set_route(socket, by_ipv6));
+  EXPECT_EQ(route_to(socket, ip("203.0.113.9")).value().gateway, ip("fe80::1")) << "RFC 8950";
 }
 
 TEST(Link, ReplacingARouteLeavesOne) {

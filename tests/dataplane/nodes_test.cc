@@ -51,7 +51,7 @@ TEST(NodesTest, OwnAndOtherNodesBecomeRoutes) {
 
 TEST(NodesTest, APeersRouteSaysWhenItCarriesLess) {
   Config config = here();
-  config.path_mtus = {{ip("192.0.2.2"), 1400}, {ip("192.0.2.3"), 1490}};
+  config.peer_paths = {{ip("192.0.2.2"), {.mtu = 1400}}, {ip("192.0.2.3"), {.mtu = 1490}}};
   const auto nodes = cluster(node("n1", {}, {"192.0.2.1"}), node("n2", {"10.2.0.0/24"}, {"192.0.2.2"}),
                              node("n3", {"10.3.0.0/24"}, {"192.0.2.3"}));
   const auto by_tunnel = compile_from_scratch(config, nodes, {});
@@ -63,6 +63,18 @@ TEST(NodesTest, APeersRouteSaysWhenItCarriesLess) {
   const auto direct = compile_from_scratch(config, nodes, {});
   EXPECT_EQ(route_to(direct, "10.2.0.0/24").mtu, 1400u);
   EXPECT_EQ(route_to(direct, "10.3.0.0/24").mtu, 0u) << "more than a pod sends";
+}
+
+TEST(NodesTest, ATunnelsRouteSaysWhetherARouterStandsBetween) {
+  Config config = here();
+  config.peer_paths = {{ip("192.0.2.2"), {.neighbour = true}}, {ip("192.0.2.3"), {.mtu = 1400}}};
+  const auto nodes = cluster(node("n1", {}, {"192.0.2.1"}), node("n2", {"10.2.0.0/24"}, {"192.0.2.2"}),
+                             node("n3", {"10.3.0.0/24"}, {"192.0.2.3"}));
+  const auto intent = compile_from_scratch(config, nodes, {});
+  EXPECT_EQ(route_to(intent, "10.2.0.0/24").flags, ROUTE_NEIGHBOUR);
+  EXPECT_EQ(route_to(intent, "192.0.2.2/32").flags, ROUTE_NODE_ADDRESS | ROUTE_NEIGHBOUR);
+  EXPECT_EQ(route_to(intent, "10.2.0.0/24").mtu, 0u) << "as the uplink";
+  EXPECT_EQ(route_to(intent, "10.3.0.0/24").flags, 0u);
 }
 
 TEST(NodesTest, TheNodeRowHoldsWhatTheNodeIs) {

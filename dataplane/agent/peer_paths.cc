@@ -1,4 +1,4 @@
-#include "dataplane/agent/path_mtus.h"
+#include "dataplane/agent/peer_paths.h"
 #include "base/asio.h"
 
 #include <arpa/inet.h>
@@ -86,7 +86,7 @@ struct Ear {
 
 }  // namespace
 
-struct PathMtus::Impl : std::enable_shared_from_this<Impl> {
+struct PeerPaths::Impl : std::enable_shared_from_this<Impl> {
   struct Learned {
     uint16_t mtu;
     Clock::time_point until;
@@ -139,11 +139,11 @@ struct PathMtus::Impl : std::enable_shared_from_this<Impl> {
   }
 };
 
-PathMtus::PathMtus(asio::io_context& io, uint16_t tunnel_port, std::function<void()> on_change)
+PeerPaths::PeerPaths(asio::io_context& io, uint16_t tunnel_port, std::function<void()> on_change)
     : impl_(std::make_shared<Impl>(io, tunnel_port, std::move(on_change))) {}
-PathMtus::~PathMtus() { stop(); }
+PeerPaths::~PeerPaths() { stop(); }
 
-Result<> PathMtus::start() {
+Result<> PeerPaths::start() {
   Fd fd(::socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_ICMP));
   const icmp_filter filter{.data = ~(1u << ICMP_DEST_UNREACH)};
   if (!fd || ::setsockopt(fd.get(), SOL_RAW, ICMP_FILTER, &filter, sizeof filter) != 0)
@@ -160,28 +160,30 @@ Result<> PathMtus::start() {
   return {};
 }
 
-void PathMtus::stop() {
+void PeerPaths::stop() {
   impl_->v4.stop();
   impl_->v6.stop();
 }
 
-Result<std::map<Ip, uint16_t>> PathMtus::read(nl::Socket& socket, const kube::Store<kube::Node>& nodes,
-                                              const std::string& own_name, uint32_t uplink_mtu) {
+Result<std::map<Ip, PeerPath>> PeerPaths::read(nl::Socket& socket, const kube::Store<kube::Node>& nodes,
+                                               const std::string& own_name, const nl::Link& uplink) {
   impl_->peers.clear();
   for (const auto& [key, node] : nodes)
     if (key.name != own_name) impl_->peers.insert(node->addresses.begin(), node->addresses.end());
   std::erase_if(impl_->learned, [&](const auto& entry) {
     return !impl_->peers.contains(entry.first) || entry.second.until < Clock::now();
   });
-  std::map<Ip, uint16_t> less;
+  std::map<Ip, PeerPath> paths;
   for (const Ip& peer : impl_->peers) {
-    uint32_t mtu = uplink_mtu;
-    if (const uint32_t routed = TRY(nl::route_mtu(socket, peer)); routed != 0) mtu = std::min(mtu, routed);
+    const nl::Route way = TRY(nl::route_to(socket, peer));
+    uint32_t mtu = way.mtu != 0 ? std::min(way.mtu, uplink.mtu) : uplink.mtu;
     if (const auto said = impl_->learned.find(peer); said != impl_->learned.end())
       mtu = std::min<uint32_t>(mtu, said->second.mtu);
-    if (mtu < uplink_mtu) less.emplace(peer, static_cast<uint16_t>(std::min(mtu, 65'535u)));
+    const uint16_t less = mtu < uplink.mtu ? static_cast<uint16_t>(std::min(mtu, 65'535u)) : 0;
+    const bool neighbour = way.link == uplink.index && way.gateway.is_none();
+    if (less != 0 || neighbour) paths.emplace(peer, PeerPath{.mtu = less, .neighbour = neighbour});
   }
-  return less;
+  return paths;
 }
 
 }  // namespace thalweg::dataplane

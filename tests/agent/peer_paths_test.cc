@@ -1,7 +1,7 @@
 // What routers say of tunnel packets, as a raw socket hears it.
 #include <gtest/gtest.h>
 
-#include "dataplane/agent/path_mtus.h"
+#include "dataplane/agent/peer_paths.h"
 
 namespace thalweg::dataplane {
 namespace {

@@ -1,6 +1,7 @@
-// How large a packet the underlay carries to each peer, where that is less than the uplink: from the kernel's
-// routes, and from what routers on the way say about this node's tunnel packets (which belong to no socket,
-// so the kernel does not learn it by itself). Used by the agent.
+// The underlay's way to each peer: whether a router stands between, and how large a packet it carries, where
+// that is less than the uplink does. From the kernel's routes, and from what routers on the way say about
+// this node's tunnel packets (which belong to no socket, so the kernel does not learn it by itself). Used by
+// the agent.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +14,7 @@
 #include "base/asio_fwd.h"
 #include "base/link.h"
 #include "base/result.h"
+#include "dataplane/intent/compile.h"
 #include "kube/cluster.h"
 
 namespace thalweg::dataplane {
@@ -29,19 +31,19 @@ std::optional<TooBig> read_too_big(std::span<const uint8_t> packet, uint16_t tun
 // The same of ICMPv6 (RFC 4443 §3.2), whose raw sockets give the message without the IPv6 header.
 std::optional<TooBig> read_too_big6(std::span<const uint8_t> message, uint16_t tunnel_port);
 
-class PathMtus {
+class PeerPaths {
  public:
   // on_change: a router has told of a peer that carries less than was known.
-  PathMtus(asio::io_context& io, uint16_t tunnel_port, std::function<void()> on_change);
-  ~PathMtus();
+  PeerPaths(asio::io_context& io, uint16_t tunnel_port, std::function<void()> on_change);
+  ~PeerPaths();
 
   // Listens to routers in this network namespace; to those that speak IPv6 where the kernel does.
   Result<> start();
   void stop();
 
   // What is known now of the other nodes. What a router has said holds for ten minutes.
-  Result<std::map<Ip, uint16_t>> read(nl::Socket& socket, const kube::Store<kube::Node>& nodes,
-                                      const std::string& own_name, uint32_t uplink_mtu);
+  Result<std::map<Ip, PeerPath>> read(nl::Socket& socket, const kube::Store<kube::Node>& nodes,
+                                      const std::string& own_name, const nl::Link& uplink);
 
   struct Impl;
 
