@@ -107,16 +107,6 @@ Result<> create_veth(Socket& socket, const Veth& veth) {
   return context(socket.transact(message), "create veth {} with peer {}", veth.name, veth.peer_name);
 }
 
-Result<> create_bridge(Socket& socket, const std::string& name) {
-  TRY(check_name(name));
-  Message message = create(name);
-  {
-    const auto info = message.nest(IFLA_LINKINFO);
-    message.put_str(IFLA_INFO_KIND, "bridge");
-  }
-  return context(socket.transact(message), "create bridge {}", name);
-}
-
 Result<> create_vxlan(Socket& socket, const Vxlan& vxlan) {
   TRY(check_name(vxlan.name));
   Message message = create(vxlan.name);

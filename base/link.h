@@ -47,7 +47,6 @@ struct Veth {
   uint32_t mtu = 0;                   // both ends; 0: the kernel's default
 };
 Result<> create_veth(Socket& socket, const Veth& veth);
-Result<> create_bridge(Socket& socket, const std::string& name);
 struct Vxlan {
   std::string name;
   uint32_t vni = 0;
@@ -95,6 +94,8 @@ struct Route {
   bool onlink = false;     // the gateway need not be in a connected network
   bool blackhole = false;  // instead of link and gateway
   uint32_t mtu = 0;
+  uint32_t adv_mss = 0;                // told to TCP peers, bytes; 0: the kernel's choice
+  std::optional<uint32_t> scope = {};  // none: link without a gateway, global with one
   bool operator==(const Route&) const = default;
 };
 inline constexpr uint8_t kProtocolThalweg = 116;  // marks our routes for `ip route` and for routes()

@@ -27,6 +27,7 @@ Result<std::vector<Row>> dump_families(Socket& socket, uint16_t type, uint8_t He
 // ---- routes
 
 uint8_t scope_of(const Route& route) {
+  if (route.scope) return static_cast<uint8_t>(*route.scope);
   if (route.blackhole || !route.gateway.is_none() || !route.to.is_v4()) return RT_SCOPE_UNIVERSE;
   return RT_SCOPE_LINK;
 }
@@ -102,9 +103,10 @@ Result<> set_route(Socket& socket, const Route& route) {
   if (route.onlink) header.rtm_flags |= RTNH_F_ONLINK;
   put_gateway(message, route);
   if (!route.source.is_none()) message.put_ip(RTA_PREFSRC, route.source);
-  if (route.mtu) {
+  if (route.mtu || route.adv_mss) {
     const auto metrics = message.nest(RTA_METRICS);
-    message.put_u32(RTAX_MTU, route.mtu);
+    if (route.mtu) message.put_u32(RTAX_MTU, route.mtu);
+    if (route.adv_mss) message.put_u32(RTAX_ADVMSS, route.adv_mss);
   }
   return context(socket.transact(message), "set route to {}", route.to);
 }

@@ -107,6 +107,15 @@ std::optional<Ip> Attributes::ip(uint16_t type) const {
   return std::nullopt;
 }
 
+void for_each(const nlattr* nest, const std::function<void(uint16_t, std::string_view)>& take) {
+  if (!nest) return;
+  const auto* end = reinterpret_cast<const char*>(nest) + mnl_attr_get_len(nest);
+  for (auto* attr = static_cast<const nlattr*>(mnl_attr_get_payload(nest));
+       mnl_attr_ok(attr, end - reinterpret_cast<const char*>(attr)); attr = mnl_attr_next(attr))
+    take(mnl_attr_get_type(attr),
+         {static_cast<const char*>(mnl_attr_get_payload(attr)), mnl_attr_get_payload_len(attr)});
+}
+
 // ---- Socket
 
 Result<Socket> Socket::open(int protocol) {
@@ -209,6 +218,31 @@ Result<> Socket::ask(Message& message, const std::function<void(const nlmsghdr&)
   TRY(send(message));
   if (TRY(receive(on_reply)) == End::Done) return {};
   return fail_errno(ENOBUFS, "await netlink answer");
+}
+
+// One number for all of them: the answers are counted, not told apart. Those to a batch come in one go, each
+// refusal among them; nothing was done if there is any.
+Result<> Socket::transact_all(std::vector<Message>& messages) {
+  std::string packet;
+  ++sequence_;
+  for (Message& message : messages) {
+    if (message.overflowed()) return fail_errno(E2BIG, "netlink request");
+    message.raw()->nlmsg_seq = sequence_;
+    message.raw()->nlmsg_flags |= NLM_F_ACK;
+    packet.append(reinterpret_cast<const char*>(message.raw()), message.raw()->nlmsg_len);
+    packet.resize(NLMSG_ALIGN(packet.size()), '\0');
+  }
+  sockaddr_nl kernel = {.nl_family = AF_NETLINK};
+  if (::sendto(fd_.get(), packet.data(), packet.size(), 0, reinterpret_cast<sockaddr*>(&kernel),
+               sizeof kernel) < 0)
+    return fail_errno(errno, "send netlink requests");
+  Result<> first;
+  for (size_t i = 0; i < messages.size() && first; ++i) {
+    auto end = receive([](const nlmsghdr&) {});
+    if (!end) first = std::unexpected(end.error());
+  }
+  if (!first) drain();
+  return first;
 }
 
 Result<> Socket::dump_raw(Message& message, const std::function<void()>& restart,

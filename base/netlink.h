@@ -84,6 +84,9 @@ class Attributes {
   std::vector<const nlattr*> attrs_;
 };
 
+// Every attribute of a nest in its order, also many of one type.
+void for_each(const nlattr* nest, const std::function<void(uint16_t type, std::string_view bytes)>& take);
+
 // One netlink socket in one namespace; not for two threads at once. Each call waits at most 10 s.
 class Socket {
  public:
@@ -95,6 +98,9 @@ class Socket {
   Result<> transact(Message& message);
   // As transact, for a request that answers with one message before its ack.
   Result<> ask(Message& message, const std::function<void(const nlmsghdr&)>& on_reply);
+
+  // All or nothing: requests of a protocol that takes batches (nfnetlink), as one packet. The first refusal.
+  Result<> transact_all(std::vector<Message>& messages);
 
   // Every row of a dump, through `decode` (nullopt: not wanted). When the kernel says the table changed
   // meanwhile (NLM_F_DUMP_INTR) or the buffer ran over (ENOBUFS), it is dumped again, at most 8 times.

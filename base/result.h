@@ -42,16 +42,18 @@ Result<T> context(Result<T>&& result, fmt::format_string<Args...> format, Args&&
 }
 
 namespace detail {
-template <class T>
-T take(Result<T>&& result) {
+template <class T, class E>
+T take(std::expected<T, E>&& result) {
   return std::move(*result);
 }
-inline void take(Result<void>&&) {}
+template <class E>
+void take(std::expected<void, E>&&) {}
 }  // namespace detail
 
 }  // namespace thalweg
 
-// auto fd = TRY(open_file(path)); returns the error to the caller. Never around co_await: g++ 12 crashes on
+// auto fd = TRY(open_file(path)); returns the error to the caller, whose own kind of error may be one that is
+// made from it. Never around co_await: g++ 12 crashes on
 // it; await into a variable first, then CO_TRY(std::move(variable)).
 #define TRY(expression)                                                             \
   __extension__({                                                                   \

@@ -139,24 +139,17 @@ Outcome<std::optional<CniResult>> previous_result(const json::object& config) {
   return std::move(*result);
 }
 
-#define CNI_TRY(expression)                                                   \
-  __extension__({                                                             \
-    auto cni_outcome = (expression);                                          \
-    if (!cni_outcome) return std::unexpected(std::move(cni_outcome).error()); \
-    std::move(*cni_outcome);                                                  \
-  })
-
 // The configuration's own fields, once it is known to be an object of a version we speak.
 Outcome<> read_fields(Request& request) {
-  request.network = CNI_TRY(text_field(request.config, "name"));
+  request.network = TRY(text_field(request.config, "name"));
   if (!is_identifier(request.network))
     return refuse(kInvalidConfig, fmt::format("name: \"{}\" is not a network name", request.network));
   // Not for DEL: a broken one must never keep a pod from being taken down.
   if (request.verb == Verb::Add || request.verb == Verb::Check)
-    request.previous = CNI_TRY(previous_result(request.config));
+    request.previous = TRY(previous_result(request.config));
   if (request.verb == Verb::Check && !request.previous)
     return refuse(kInvalidConfig, "prevResult is required");
-  if (request.verb == Verb::Gc) request.valid_attachments = CNI_TRY(valid_attachments(request.config));
+  if (request.verb == Verb::Gc) request.valid_attachments = TRY(valid_attachments(request.config));
   return {};
 }
 
@@ -174,8 +167,8 @@ json::object version_answer(const std::string& asked) {
 // Spec, VERSION: cniVersion is the one on stdin. A person asking by hand sends none.
 Outcome<json::object> answer_version(const std::string& in) {
   if (in.find_first_not_of(" \t\r\n") == in.npos) return version_answer(std::string(kCurrentVersion));
-  const auto config = CNI_TRY(parse_config(in));
-  const std::string version = CNI_TRY(text_field(config, "cniVersion"));
+  const auto config = TRY(parse_config(in));
+  const std::string version = TRY(text_field(config, "cniVersion"));
   return version_answer(version.empty() ? std::string(kCurrentVersion) : version);
 }
 
@@ -185,7 +178,7 @@ Outcome<json::object> call(const Plugin& plugin, const Request& request) {
     return json::object();
   };
   switch (request.verb) {
-    case Verb::Add: return to_json(CNI_TRY(plugin.add(request)), request.version);
+    case Verb::Add: return to_json(TRY(plugin.add(request)), request.version);
     case Verb::Del: return nothing(plugin.del(request));
     case Verb::Check: return nothing(plugin.check(request));
     case Verb::Gc: return nothing(plugin.gc(request));
@@ -208,8 +201,8 @@ Answer answer(const Plugin& plugin, const Input& input) {
     if (!verb) return std::unexpected(check_variable(false, "CNI_COMMAND", request.command).error());
     request.verb = verb->verb;
     if (request.verb == Verb::Version) return answer_version(input.in);
-    request.config = CNI_TRY(parse_config(input.in));
-    request.version = CNI_TRY(text_field(request.config, "cniVersion"));
+    request.config = TRY(parse_config(input.in));
+    request.version = TRY(text_field(request.config, "cniVersion"));
     if (auto fine = check_version(*verb, request.version); !fine) return std::unexpected(fine.error());
     out.version = request.version;
     if (auto fine = check_environment(*verb, request); !fine) return std::unexpected(fine.error());

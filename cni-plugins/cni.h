@@ -32,6 +32,9 @@ enum Code : uint32_t {
 };
 
 struct CniError {
+  CniError(uint32_t code, std::string msg, std::string details = "")
+      : code(code), msg(std::move(msg)), details(std::move(details)) {}
+  CniError(Error&& error) : msg(std::move(error.message)) {}  // implicit, so that TRY passes such on
   uint32_t code = kPluginFailure;
   std::string msg;
   std::string details;
@@ -39,11 +42,11 @@ struct CniError {
 template <class T = void>
 using Outcome = std::expected<T, CniError>;
 
-// An error of the project's own kind, under a code of the protocol.
 std::unexpected<CniError> refuse(uint32_t code, std::string msg, std::string details = "");
+// An error of the project's own kind, under a code of the protocol.
 template <class T>
-Outcome<T> as_outcome(Result<T>&& result, uint32_t code = kPluginFailure) {
-  if (!result) return refuse(code, result.error().message);
+Outcome<T> under(uint32_t code, Result<T>&& result) {
+  if (!result) return refuse(code, std::move(result.error().message));
   if constexpr (std::is_void_v<T>)
     return {};
   else
@@ -61,8 +64,9 @@ struct Attachment {
 struct Interface {
   std::string name;
   std::string mac;
-  uint32_t mtu = 0;     // 1.1.0 and later
+  uint32_t mtu = 0;     // 1.1.0 and later, as the next two
   std::string sandbox;  // "" on the host
+  std::string socket_path, pci_id;
 };
 struct AddressConfig {
   Ip ip;
@@ -70,9 +74,12 @@ struct AddressConfig {
   Ip gateway;          // none: absent
   std::optional<uint32_t> interface;
 };
+Cidr subnet_of(const AddressConfig& address);
 struct Route {
   Cidr to;
   Ip gateway;
+  uint32_t mtu = 0, adv_mss = 0, priority = 0;  // bytes, bytes, metric; 0: absent
+  std::optional<uint32_t> table, scope;
 };
 struct CniResult {
   std::vector<Interface> interfaces;
@@ -84,6 +91,8 @@ struct CniResult {
 boost::json::object to_json(const CniResult& result, std::string_view version);
 // Any of the versions' forms.
 Outcome<CniResult> parse_result(const boost::json::object& json);
+// The routes under that key, as in a result; absent: none.
+Outcome<std::vector<Route>> parse_routes(const boost::json::object& json, std::string_view key);
 
 // ---- requests
 struct Request {

@@ -11,7 +11,7 @@ Outcome<nl::Socket> socket_in(const Request& request) {
   if (!netns)
     return refuse(netns.error().code == ENOENT ? kUnknownContainer : kInvalidEnvironment,
                   "CNI_NETNS: " + netns.error().message);
-  return as_outcome(nl::Socket::open_in(*netns));
+  return TRY(nl::Socket::open_in(*netns));
 }
 
 CniResult loopback_result(const Request& request) {
@@ -24,9 +24,8 @@ CniResult loopback_result(const Request& request) {
 
 // Behind another plugin the result so far goes on unchanged.
 Outcome<CniResult> add(const Request& request) {
-  auto socket = socket_in(request);
-  if (!socket) return std::unexpected(socket.error());
-  if (auto up = as_outcome(nl::set_up(*socket, 1)); !up) return std::unexpected(up.error());
+  auto socket = TRY(socket_in(request));
+  TRY(nl::set_up(socket, 1));
   return request.previous ? *request.previous : loopback_result(request);
 }
 
@@ -34,17 +33,14 @@ Outcome<CniResult> add(const Request& request) {
 Outcome<> del(const Request& request) {
   const auto netns = Netns::open(request.netns), own = Netns::current();
   if (!netns || !own || netns->inode() == own->inode()) return {};
-  auto socket = as_outcome(nl::Socket::open_in(*netns));
-  if (!socket) return std::unexpected(socket.error());
-  return as_outcome(nl::set_up(*socket, 1, false));
+  auto socket = TRY(nl::Socket::open_in(*netns));
+  TRY(nl::set_up(socket, 1, false));
+  return {};
 }
 
 Outcome<> check(const Request& request) {
-  auto socket = socket_in(request);
-  if (!socket) return std::unexpected(socket.error());
-  const auto lo = nl::link_by_index(*socket, 1);
-  if (!lo) return refuse(kPluginFailure, lo.error().message);
-  if (!lo->up) return refuse(kPluginFailure, "lo is down");
+  auto socket = TRY(socket_in(request));
+  if (!TRY(nl::link_by_index(socket, 1)).up) return refuse(kPluginFailure, "lo is down");
   return {};
 }
 

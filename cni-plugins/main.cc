@@ -25,6 +25,9 @@ DESCRIPTION
 
     thalweg-cni   the cluster's network: asks thalwegd over its socket
     loopback      sets lo up in the pod's network namespace
+    bridge        joins the pod to a bridge of the host
+    host-local    IPAM: gives addresses out of ranges, kept in files
+    static        IPAM: gives the addresses the configuration says
 
     The verbs are ADD, DEL, CHECK, GC, STATUS and VERSION.
 
@@ -69,8 +72,7 @@ int main(int count, char** argv) {
   if (isatty(STDIN_FILENO) && std::getenv("CNI_COMMAND") == nullptr) return run_typed("--help", "");
   std::string_view name = argv[0] ? argv[0] : "";
   name.remove_prefix(name.rfind('/') + 1);
-  if (name == "loopback") return run_process(loopback_plugin());
-  if (name == "thalweg-cni") return run_process(cluster_plugin());
+  if (const Plugin* plugin = find_plugin(name)) return run_process(*plugin);
   std::printf("{\"cniVersion\":\"1.1.0\",\"code\":%d,\"msg\":\"there is no plugin of this name here\"}\n",
               kPluginFailure);
   return 1;

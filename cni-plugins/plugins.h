@@ -5,7 +5,15 @@
 
 namespace thalweg::cni {
 
-Plugin cluster_plugin();   // thalweg-cni: the node agent does the work
-Plugin loopback_plugin();  // loopback: brings up lo
+Plugin cluster_plugin();     // thalweg-cni: the node agent does the work
+Plugin loopback_plugin();    // lo, up
+Plugin bridge_plugin();      // a port of a bridge of the host
+Plugin host_local_plugin();  // addresses out of ranges, kept in files
+Plugin static_plugin();      // addresses as the configuration says
+
+// All of them, by the names they are called by.
+const std::vector<Plugin>& plugins();
+// Null: there is none of this name.
+const Plugin* find_plugin(std::string_view name);
 
 }  // namespace thalweg::cni

@@ -19,6 +19,8 @@ json::object interface_json(const Interface& interface, std::string_view version
   if (!interface.mac.empty()) out["mac"] = interface.mac;
   if (interface.mtu && has_mtu(version)) out["mtu"] = interface.mtu;
   if (!interface.sandbox.empty()) out["sandbox"] = interface.sandbox;
+  if (!interface.socket_path.empty() && has_mtu(version)) out["socketPath"] = interface.socket_path;
+  if (!interface.pci_id.empty() && has_mtu(version)) out["pciID"] = interface.pci_id;
   return out;
 }
 
@@ -34,6 +36,11 @@ json::object address_json(const AddressConfig& address, std::string_view version
 json::object route_json(const Route& route) {
   json::object out{{"dst", route.to.str()}};
   if (!route.gateway.is_none()) out["gw"] = route.gateway.str();
+  if (route.mtu) out["mtu"] = route.mtu;
+  if (route.adv_mss) out["advmss"] = route.adv_mss;
+  if (route.priority) out["priority"] = route.priority;
+  if (route.table) out["table"] = *route.table;
+  if (route.scope) out["scope"] = *route.scope;
   return out;
 }
 
@@ -81,15 +88,22 @@ Result<AddressConfig> parse_address(const json::object& object) {
 }
 
 Result<Route> parse_route(const json::object& object) {
-  return Route {
-    TRY(Cidr::parse_lenient(text_at(object, "dst")))
-    , TRY(gateway_at(object, "gw"))
+  Route out {
+    .to = TRY(Cidr::parse_lenient(text_at(object, "dst")))
+    , .gateway = TRY(gateway_at(object, "gw"))
   };
+  out.mtu = number_at(object, "mtu").value_or(0);
+  out.adv_mss = number_at(object, "advmss").value_or(0);
+  out.priority = number_at(object, "priority").value_or(0);
+  out.table = number_at(object, "table");
+  out.scope = number_at(object, "scope");
+  return out;
 }
 
 Result<Interface> parse_interface(const json::object& object) {
-  return Interface{text_at(object, "name"), text_at(object, "mac"), number_at(object, "mtu").value_or(0),
-                   text_at(object, "sandbox")};
+  return Interface{
+      text_at(object, "name"),    text_at(object, "mac"),        number_at(object, "mtu").value_or(0),
+      text_at(object, "sandbox"), text_at(object, "socketPath"), text_at(object, "pciID")};
 }
 
 template <class Row>
@@ -112,6 +126,10 @@ Outcome<> parse_rows(const json::object& result, std::string_view key, std::vect
 
 }  // namespace
 
+Cidr subnet_of(const AddressConfig& address) {
+  return Cidr(address.ip, static_cast<uint8_t>(address.length + (address.ip.is_v4() ? 96 : 0)));
+}
+
 json::object to_json(const CniResult& result, std::string_view version) {
   json::object out{{"cniVersion", version}};
   if (!result.interfaces.empty())
@@ -124,14 +142,17 @@ json::object to_json(const CniResult& result, std::string_view version) {
   return out;
 }
 
+Outcome<std::vector<Route>> parse_routes(const json::object& object, std::string_view key) {
+  std::vector<Route> routes;
+  TRY(parse_rows(object, key, routes, parse_route));
+  return routes;
+}
+
 Outcome<CniResult> parse_result(const json::object& object) {
   CniResult result;
-  if (auto rows = parse_rows(object, "interfaces", result.interfaces, parse_interface); !rows)
-    return std::unexpected(rows.error());
-  if (auto rows = parse_rows(object, "ips", result.ips, parse_address); !rows)
-    return std::unexpected(rows.error());
-  if (auto rows = parse_rows(object, "routes", result.routes, parse_route); !rows)
-    return std::unexpected(rows.error());
+  TRY(parse_rows(object, "interfaces", result.interfaces, parse_interface));
+  TRY(parse_rows(object, "ips", result.ips, parse_address));
+  result.routes = TRY(parse_routes(object, "routes"));
   for (const AddressConfig& address : result.ips)
     if (address.interface && *address.interface >= result.interfaces.size())
       return refuse(kDecodingFailure, fmt::format("result: address {} of interface {}: there is none",

@@ -1,5 +1,6 @@
 // Against the real kernel, each test in namespaces of its own.
 #include "base/link.h"
+#include "base/bridge.h"
 
 #include <gmock/gmock.h>
 #include <linux/rtnetlink.h>
@@ -93,7 +94,7 @@ TEST(Link, RenameMoveMtuMaster) {
   EXPECT_EQ(link_by_name(socket, "uno")->mtu, 1300u);
   ASSERT_TRUE(set_mac(socket, one.index, mac_from("new")));
   EXPECT_EQ(link_by_name(socket, "uno")->mac, mac_from("new"));
-  ASSERT_TRUE(create_bridge(socket, "br"));
+  ASSERT_TRUE(create_bridge(socket, {.name = "br"}));
   const Link bridge = link_by_name(socket, "br").value();
   EXPECT_EQ(bridge.kind, "bridge");
   ASSERT_TRUE(set_master(socket, one.index, bridge.index));
