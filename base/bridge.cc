@@ -118,9 +118,10 @@ Result<std::vector<uint16_t>> vlans(Socket& socket, uint32_t link) {
   Message message(RTM_GETLINK);
   message.header<ifinfomsg>().ifi_family = AF_BRIDGE;
   message.put_u32(IFLA_EXT_MASK, RTEXT_FILTER_BRVLAN);
-  const auto rows = TRY(context(socket.dump<std::vector<uint16_t>>(
-                                    message, [&](const nlmsghdr& reply) { return decode_vlans(reply, link); }),
-                                "VLANs of link {}", link));
+  const auto rows =
+      TRY(context(socket.dump<std::vector<uint16_t>>(
+                      message, [&](const nlmsghdr& reply) { return decode_vlans(reply, link); }),
+                  "VLANs of link {}", link));
   return rows.empty() ? std::vector<uint16_t>() : rows.front();
 }
 

@@ -31,7 +31,7 @@ Result<PortState> port_state(Socket& socket, uint32_t link);
 
 // VLANs of a port (IEEE 802.1Q), where the bridge filters by them.
 struct PortVlan {
-  uint16_t id = 0;                       // 1–4094
+  uint16_t id = 0;                        // 1–4094
   bool native = false, untagged = false;  // of what comes in without a tag; goes out without one
 };
 Result<> add_vlan(Socket& socket, uint32_t link, const PortVlan& vlan);

@@ -75,8 +75,10 @@ Outcome<Config> read_config(const Request& request) {
   read_trunk(fields, out.trunk);
   out.mac = TRY(read_mac(request, fields));
   out.gateway |= out.default_gateway;
-  if (!nl::is_link_name(out.bridge)) fields.refuse("bridge", fmt::format("\"{}\" is no link's name", out.bridge));
-  if (!out.ipam.empty() && out.no_interface) fields.refuse("disableContainerInterface", "does not go with ipam");
+  if (!nl::is_link_name(out.bridge))
+    fields.refuse("bridge", fmt::format("\"{}\" is no link's name", out.bridge));
+  if (!out.ipam.empty() && out.no_interface)
+    fields.refuse("disableContainerInterface", "does not go with ipam");
   if (out.hairpin && out.promiscuous) fields.refuse("hairpinMode", "does not go with promiscMode");
   TRY(fields.done());
   return out;
@@ -109,7 +111,8 @@ Outcome<> ensure_gateway(nl::Socket& host, const nl::Link& link, const AddressCo
   const Cidr subnet = subnet_of(address);
   for (const nl::Address& have : TRY(nl::addresses(host, link.index))) {
     if (have.ip == address.gateway && have.length == subnet.length()) return {};
-    if (have.ip.is_v4() != address.ip.is_v4() || (!have.ip.is_v4() && !overlap(Cidr(have.ip, have.length), subnet)))
+    if (have.ip.is_v4() != address.ip.is_v4() ||
+        (!have.ip.is_v4() && !overlap(Cidr(have.ip, have.length), subnet)))
       continue;
     if (!force)
       return refuse(kPluginFailure, fmt::format("{} has the address {} already, not {} (forceAddress is off)",
@@ -170,7 +173,7 @@ Outcome<Pair> make_pair(nl::Socket& host, nl::Socket& pod, const Netns& netns, c
   TRY(nl::join_bridge(host, {port.index, bridge.index, config.hairpin, config.isolated}));
   TRY(set_vlans(host, port.index, config));
   undo.keep();
-  return Pair{port, TRY(nl::link_by_name(pod, request.ifname))};
+  return Pair { port, TRY(nl::link_by_name(pod, request.ifname)) };
 }
 
 // A work queue of the kernel tells the bridge of the carrier: what comes before is lost.
@@ -191,16 +194,16 @@ void complete(CniResult& result, const Config& config) {
     const bool v4 = address.ip.is_v4();
     if (config.gateway && address.gateway.is_none()) address.gateway = subnet_of(address).ip().plus(1);
     const Cidr everything = v4 ? Cidr(Ip::v4(0, 0, 0, 0), 96) : Cidr();
-    const bool has_default =
-        std::any_of(result.routes.begin(), result.routes.end(), [&](const Route& route) {
-          return route.to == everything && !route.gateway.is_none();
-        });
+    const bool has_default = std::any_of(result.routes.begin(), result.routes.end(), [&](const Route& route) {
+      return route.to == everything && !route.gateway.is_none();
+    });
     if (config.default_gateway && !has_default)
       result.routes.push_back({.to = everything, .gateway = address.gateway});
   }
 }
 
-Outcome<> add_gateways(nl::Socket& host, const nl::Link& bridge, const CniResult& result, const Config& config) {
+Outcome<> add_gateways(nl::Socket& host, const nl::Link& bridge, const CniResult& result,
+                       const Config& config) {
   for (const AddressConfig& address : result.ips) {
     TRY(ensure_gateway(host, bridge, address, config.force_address));
     TRY(forward(address.ip.is_v4()));
@@ -217,19 +220,21 @@ Interface interface_of(const nl::Link& link, const std::string& sandbox = "") {
 Outcome<CniResult> add(const Request& request) {
   const Config config = TRY(read_config(request));
   const Netns netns = TRY(open_netns(request));
-  auto host = TRY(nl::Socket::open()), pod = TRY(nl::Socket::open_in(netns));
+  auto host = TRY(nl::Socket::open())
+  , pod = TRY(nl::Socket::open_in(netns));
   const nl::Link bridge = TRY(ensure_bridge(host, config));
   const Pair pair = TRY(make_pair(host, pod, netns, request, bridge, config));
   Undo unlink([&] { (void)nl::delete_link(host, pair.host.index); });
-  CniResult result{.interfaces = {interface_of(bridge), interface_of(pair.host),
-                                  interface_of(pair.pod, request.netns)}};
+  CniResult result{
+      .interfaces = {interface_of(bridge), interface_of(pair.host), interface_of(pair.pod, request.netns)}};
   Undo release([&] {
     if (!config.ipam.empty()) (void)delegate(Verb::Del, request, config.ipam);
   });
   if (!config.ipam.empty()) {
     CniResult given = TRY(delegate_add(request, config.ipam));
     if (given.ips.empty()) return refuse(kPluginFailure, config.ipam + " gave no address");
-    result.ips = std::move(given.ips), result.routes = std::move(given.routes), result.dns = std::move(given.dns);
+    result.ips = std::move(given.ips), result.routes = std::move(given.routes),
+    result.dns = std::move(given.dns);
     complete(result, config);
     TRY(configure(netns, pod, request.ifname, result, config.dad));
     if (config.gateway) TRY(add_gateways(host, bridge, result, config));
@@ -267,10 +272,12 @@ Outcome<> check(const Request& request) {
   const Config config = TRY(read_config(request));
   const Netns netns = TRY(open_netns(request));
   if (!config.ipam.empty()) TRY(delegate(Verb::Check, request, config.ipam));
-  auto host = TRY(nl::Socket::open()), pod = TRY(nl::Socket::open_in(netns));
+  auto host = TRY(nl::Socket::open())
+  , pod = TRY(nl::Socket::open_in(netns));
   const Interface* said = find_interface(*request.previous, request.ifname, request.netns);
   if (!said) return refuse(kInvalidConfig, fmt::format("prevResult: {} is not in it", request.ifname));
-  const nl::Link bridge = TRY(find_bridge(host, config.bridge)), link = TRY(nl::link_by_name(pod, request.ifname));
+  const nl::Link bridge = TRY(find_bridge(host, config.bridge))
+  , link = TRY(nl::link_by_name(pod, request.ifname));
   if (link.kind != "veth") return refuse(kPluginFailure, fmt::format("{} is no veth", link.name));
   if (!said->mac.empty() && said->mac != nl::mac_str(link.mac))
     return refuse(kPluginFailure, fmt::format("{} has the MAC address {}, not {}", link.name,

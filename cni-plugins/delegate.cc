@@ -26,7 +26,8 @@ namespace {
 constexpr auto kTimeout = std::chrono::seconds(240);  // as long as the kubelet waits for a sandbox
 
 Outcome<std::string> find_in_path(const std::string& path, const std::string& type) {
-  if (!is_plugin_type(type)) return refuse(kInvalidConfig, fmt::format("type: \"{}\" is no plugin's name", type));
+  if (!is_plugin_type(type))
+    return refuse(kInvalidConfig, fmt::format("type: \"{}\" is no plugin's name", type));
   for (size_t start = 0; start <= path.size();) {
     const size_t end = std::min(path.find(':', start), path.size());
     const std::string folder = path.substr(start, end - start), file = folder + "/" + type;
@@ -118,8 +119,8 @@ int wait_for(pid_t pid) {
 }
 
 CniError error_of(const std::string& type, const json::object& body, int status) {
-  CniError error(kPluginFailure,
-                 WIFSIGNALED(status) ? fmt::format("{} was ended by signal {}", type, WTERMSIG(status))
+  CniError error(kPluginFailure, WIFSIGNALED(status)
+                                     ? fmt::format("{} was ended by signal {}", type, WTERMSIG(status))
                                      : fmt::format("{} ended with {}", type, WEXITSTATUS(status)));
   if (const auto* code = body.if_contains("code"); code && code->is_int64() && code->get_int64() > 0)
     error.code = static_cast<uint32_t>(code->get_int64());
@@ -133,7 +134,8 @@ CniError error_of(const std::string& type, const json::object& body, int status)
 // What it printed; nothing is an object without fields.
 Outcome<json::object> run_file(const Request& request, std::string_view command, const std::string& type,
                                const std::string& file) {
-  struct sigaction ignore{}, before{};
+  struct sigaction ignore {
+  }, before{};
   ignore.sa_handler = SIG_IGN;
   ::sigaction(SIGPIPE, &ignore, &before);
   Child child = TRY(start(file, environment(request, command)));
@@ -146,7 +148,8 @@ Outcome<json::object> run_file(const Request& request, std::string_view command,
   const bool empty = out->find_first_not_of(" \t\r\n") == out->npos;
   json::value body = empty ? json::value(json::object()) : json::parse(*out, code);
   const bool object = !code && body.is_object();
-  if (status != 0) return std::unexpected(error_of(type, object ? body.get_object() : json::object(), status));
+  if (status != 0)
+    return std::unexpected(error_of(type, object ? body.get_object() : json::object(), status));
   if (!object) return refuse(kDecodingFailure, fmt::format("{} did not answer a JSON object", type));
   return std::move(body.get_object());
 }

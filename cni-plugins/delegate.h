@@ -1,5 +1,6 @@
-// Another plugin, called by one of ours (spec 1.1.0, section 4): found by name in CNI_PATH; called within this
-// process where it is a link to this very program, run otherwise. Used by plugins with IPAM and by thalweg-multi.
+// Another plugin, called by one of ours (spec 1.1.0, section 4): found by name in CNI_PATH; called within
+// this process where it is a link to this very program, run otherwise. Used by plugins with IPAM and by
+// thalweg-multi.
 #pragma once
 
 #include <string>

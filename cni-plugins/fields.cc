@@ -79,7 +79,8 @@ Cidr Fields::subnet(std::string_view key) { return parsed<Cidr>(key, Cidr::parse
 
 std::string Fields::absolute_path(std::string_view key) {
   std::string path = text(key);
-  if (!path.empty() && !is_plain_path(path)) refuse(key, fmt::format("\"{}\" is no plain absolute path", path));
+  if (!path.empty() && !is_plain_path(path))
+    refuse(key, fmt::format("\"{}\" is no plain absolute path", path));
   return path;
 }
 

@@ -26,7 +26,7 @@ class Fields {
   std::string absolute_path(std::string_view key);  // no "." or "..", letters, digits and "._-/+:@~" only
   std::vector<std::string> texts(std::string_view key);
   std::vector<Route> routes(std::string_view key);
-  Fields object(std::string_view key);               // absent: one without fields
+  Fields object(std::string_view key);  // absent: one without fields
   std::vector<Fields> objects(std::string_view key);
   std::vector<std::vector<Fields>> objects_of_lists(std::string_view key);
 

@@ -79,7 +79,8 @@ Outcome<std::optional<Netns>> find_netns(const Request& request) {
 
 Outcome<> check_free(nl::Socket& pod, const std::string& ifname) {
   const auto link = nl::link_by_name(pod, ifname);
-  if (link) return refuse(kPluginFailure, fmt::format("CNI_IFNAME: {} exists in the container already", ifname));
+  if (link)
+    return refuse(kPluginFailure, fmt::format("CNI_IFNAME: {} exists in the container already", ifname));
   if (link.error().code != ENODEV) return refuse(kPluginFailure, link.error().message);
   return {};
 }
@@ -124,16 +125,17 @@ Result<std::vector<nl::Address>> remove(nl::Socket& pod, const std::string& ifna
   return addresses;
 }
 
-const Interface* find_interface(const CniResult& result, const std::string& name, const std::string& sandbox) {
-  const auto it = std::find_if(result.interfaces.begin(), result.interfaces.end(), [&](const auto& interface) {
-    return interface.name == name && interface.sandbox == sandbox;
-  });
+const Interface* find_interface(const CniResult& result, const std::string& name,
+                                const std::string& sandbox) {
+  const auto it = std::find_if(
+      result.interfaces.begin(), result.interfaces.end(),
+      [&](const auto& interface) { return interface.name == name && interface.sandbox == sandbox; });
   return it == result.interfaces.end() ? nullptr : &*it;
 }
 
 std::string host_name(std::string_view prefix, const Request& request, int attempt) {
-  const nl::Mac hash = nl::mac_from(fmt::format("{} {} {} {}", request.network, request.container_id,
-                                                request.ifname, attempt));
+  const nl::Mac hash = nl::mac_from(
+      fmt::format("{} {} {} {}", request.network, request.container_id, request.ifname, attempt));
   return fmt::format("{}{:02x}{:02x}{:02x}{:02x}", prefix, hash[1], hash[2], hash[3], hash[4]);
 }
 

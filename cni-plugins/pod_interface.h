@@ -1,5 +1,5 @@
-// The container's interface as a result says it: addresses and routes upon a link that is there. Used by every
-// plugin that makes one.
+// The container's interface as a result says it: addresses and routes upon a link that is there. Used by
+// every plugin that makes one.
 #pragma once
 
 #include <string>

@@ -1,6 +1,6 @@
-// The addresses given out of a network, as files that the reference's host-local reads and writes, too: a folder
-// DATADIR/NETWORK with a file for each address ("CONTAINER\r\nIFNAME"), last_reserved_ip.N for each range set,
-// and `lock` (flock(2)). Used by host-local.
+// The addresses given out of a network, as files that the reference's host-local reads and writes, too: a
+// folder DATADIR/NETWORK with a file for each address ("CONTAINER\r\nIFNAME"), last_reserved_ip.N for each
+// range set, and `lock` (flock(2)). Used by host-local.
 #pragma once
 
 #include <optional>
@@ -31,7 +31,8 @@ class AddressStore {
     Ip ip;
     Attachment owner;  // ifname "": written by a release before 0.7 of the reference
   };
-  // In no order. A file without an owner is none: its writer was ended in the middle (reserve() takes it over).
+  // In no order. A file without an owner is none: its writer was ended in the middle (reserve() takes it
+  // over).
   Result<std::vector<Given>> given() const;
   Result<> release(const Ip& ip);
 

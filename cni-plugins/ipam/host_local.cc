@@ -51,7 +51,8 @@ Outcome<Config> read_config(const Request& request) {
   out.routes = ipam.routes("routes");
   const auto env = TRY(read_arguments(request.args, {"IP"}));
   if (const auto ip = env.find("IP"); ip != env.end())
-    out.wanted.push_back(TRY(under(kInvalidEnvironment, Ip::parse(ip->second.substr(0, ip->second.find('/'))))));
+    out.wanted.push_back(
+        TRY(under(kInvalidEnvironment, Ip::parse(ip->second.substr(0, ip->second.find('/'))))));
   want(args, "ips", out.wanted);
   want(runtime, "ips", out.wanted);
   TRY(fields.done());
@@ -74,7 +75,8 @@ Outcome<Ip> give(AddressStore& store, const RangeSet& set, size_t number, std::o
     if (!TRY(under(kIoFailure, store.reserve(*wanted, owner))))
       return refuse(kPluginFailure, fmt::format("{} is not free in {}", *wanted, set.str()));
   } else {
-    wanted = TRY(under(kIoFailure, walk(set, store.last(number), [&](const Ip& ip) { return store.reserve(ip, owner); })));
+    wanted = TRY(under(
+        kIoFailure, walk(set, store.last(number), [&](const Ip& ip) { return store.reserve(ip, owner); })));
     if (!wanted) return refuse(kPluginFailure, fmt::format("no address is free in {}", set.str()));
   }
   Undo undo([&] { (void)store.release(*wanted); });
@@ -83,7 +85,8 @@ Outcome<Ip> give(AddressStore& store, const RangeSet& set, size_t number, std::o
   return *wanted;
 }
 
-Outcome<> check_has_none(const AddressStore& store, const std::vector<RangeSet>& sets, const Attachment& owner) {
+Outcome<> check_has_none(const AddressStore& store, const std::vector<RangeSet>& sets,
+                         const Attachment& owner) {
   for (const auto& given : TRY(under(kIoFailure, store.given())))
     if (owns(given.owner, owner))
       for (const RangeSet& set : sets)
@@ -153,13 +156,15 @@ Outcome<> check(const Request& request) {
   const AddressStore store = TRY(open_store(config, request));
   for (const auto& given : TRY(under(kIoFailure, store.given())))
     if (owns(given.owner, {request.container_id, request.ifname})) return {};
-  return refuse(kPluginFailure, fmt::format("{} has no address of {}", request.container_id, request.network));
+  return refuse(kPluginFailure,
+                fmt::format("{} has no address of {}", request.container_id, request.network));
 }
 
 // Full is not broken, but ADD would fail: 51 where there is none, 50 would say that pods are cut off.
 Outcome<> status(const Request& request) {
   const Config config = TRY(read_config(request));
-  const AddressStore store = TRY(under(kNotAvailableLimited, AddressStore::open(config.data_dir, request.network)));
+  const AddressStore store =
+      TRY(under(kNotAvailableLimited, AddressStore::open(config.data_dir, request.network)));
   auto given = TRY(under(kNotAvailableLimited, store.given()));
   for (const RangeSet& set : config.sets) {
     const auto is_free = [&](const Ip& ip) -> Result<bool> {

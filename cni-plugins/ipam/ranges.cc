@@ -6,7 +6,8 @@ namespace {
 
 Ip last_of(const Cidr& subnet) {
   auto bytes = subnet.ip().bytes();
-  for (size_t bit = subnet.length(); bit < 128; ++bit) bytes[bit / 8] |= static_cast<uint8_t>(0x80 >> bit % 8);
+  for (size_t bit = subnet.length(); bit < 128; ++bit)
+    bytes[bit / 8] |= static_cast<uint8_t>(0x80 >> bit % 8);
   if (subnet.is_v4()) --bytes[15];  // the broadcast address
   return Ip(bytes);
 }
@@ -58,7 +59,8 @@ std::string fault_in(const std::vector<RangeSet>& sets) {
       if (ranges[a].first.is_v4() != ranges[0].first.is_v4())
         return fmt::format("range set {} mixes IPv4 and IPv6", i);
       for (size_t b = 0; b < a; ++b)
-        if (overlap(ranges[a], ranges[b])) return fmt::format("range set {}: ranges {} and {} overlap", i, b, a);
+        if (overlap(ranges[a], ranges[b]))
+          return fmt::format("range set {}: ranges {} and {} overlap", i, b, a);
     }
     for (size_t other = 0; other < i; ++other)
       if (overlap(sets[i], sets[other])) return fmt::format("range sets {} and {} overlap", other, i);

@@ -13,7 +13,10 @@ Result<AddressConfig> parse_with_length(std::string_view text) {
   const size_t slash = text.find('/');
   if (slash == text.npos) return fail("\"{}\": expected ADDRESS/LENGTH", text);
   const Cidr subnet = TRY(Cidr::parse_lenient(text));
-  return AddressConfig{.ip = TRY(Ip::parse(text.substr(0, slash))), .length = subnet.family_length()};
+  return AddressConfig {
+    .ip = TRY(Ip::parse(text.substr(0, slash)))
+    , .length = subnet.family_length()
+  };
 }
 
 std::vector<std::string_view> split(std::string_view text) {

@@ -1,4 +1,5 @@
-// bridge, for real: a host's namespace and a container's, links, addresses and routes read back from the kernel.
+// bridge, for real: a host's namespace and a container's, links, addresses and routes read back from the
+// kernel.
 #include "base/bridge.h"
 
 #include <algorithm>
@@ -19,7 +20,8 @@ struct BridgeTest : ::testing::Test {
   std::string config(const std::string& more = "", const std::string& ipam = "") {
     return R"({"cniVersion":"1.1.0","name":"net","type":"bridge","bridge":"br0")" + more +
            R"(,"ipam":{"type":"host-local","dataDir":")" + runtime->folder + "/data\"," +
-           (ipam.empty() ? R"("ranges":[[{"subnet":"192.0.2.0/24"}],[{"subnet":"2001:db8::/64"}]])" : ipam) + "}}";
+           (ipam.empty() ? R"("ranges":[[{"subnet":"192.0.2.0/24"}],[{"subnet":"2001:db8::/64"}]])" : ipam) +
+           "}}";
   }
   bool has_address(ScratchNetns& ns, const std::string& link, const std::string& ip) {
     const auto all = nl::addresses(ns.socket(), nl::link_by_name(ns.socket(), link)->index).value();
@@ -71,7 +73,8 @@ TEST_F(BridgeTest, AddCheckDel) {
 }
 
 TEST_F(BridgeTest, CheckSeesWhatIsWrong) {
-  const std::string plain = config(R"(,"isGateway":true)", R"("subnet":"192.0.2.0/24","routes":[{"dst":"203.0.113.0/24"}])");
+  const std::string plain =
+      config(R"(,"isGateway":true)", R"("subnet":"192.0.2.0/24","routes":[{"dst":"203.0.113.0/24"}])");
   const Answer added = runtime->add(plain);
   ASSERT_EQ(added.exit, 0) << added.out;
   ASSERT_EQ(runtime->check(plain, added).exit, 0) << runtime->check(plain, added).out;
@@ -95,10 +98,12 @@ TEST_F(BridgeTest, CheckSeesWhatIsWrong) {
 }
 
 TEST_F(BridgeTest, AFailedAddLeavesNothing) {
-  // The bridge has another address, and may not lose it: found only after the pair and the addresses are made.
+  // The bridge has another address, and may not lose it: found only after the pair and the addresses are
+  // made.
   ASSERT_TRUE(nl::create_bridge(runtime->host.socket(), {.name = "br0"}));
   const uint32_t br0 = nl::link_by_name(runtime->host.socket(), "br0")->index;
-  ASSERT_TRUE(nl::set_address(runtime->host.socket(), {.ip = Ip::v4(198, 51, 100, 1), .length = 120, .link = br0}));
+  ASSERT_TRUE(
+      nl::set_address(runtime->host.socket(), {.ip = Ip::v4(198, 51, 100, 1), .length = 120, .link = br0}));
   const Answer refused = runtime->add(config(R"(,"isGateway":true)"));
   EXPECT_THAT(refused.msg(), HasSubstr("forceAddress"));
   EXPECT_EQ(links(runtime->pod), 1u);
@@ -110,7 +115,8 @@ TEST_F(BridgeTest, AFailedAddLeavesNothing) {
 }
 
 TEST_F(BridgeTest, PortSettingsAndTheMacAskedFor) {
-  const std::string more = R"(,"hairpinMode":true,"portIsolation":true,"runtimeConfig":{"mac":"02:00:00:00:00:77"})";
+  const std::string more =
+      R"(,"hairpinMode":true,"portIsolation":true,"runtimeConfig":{"mac":"02:00:00:00:00:77"})";
   const Answer added = runtime->add(config(more));
   ASSERT_EQ(added.exit, 0) << added.out;
   const nl::Link eth0 = nl::link_by_name(runtime->pod.socket(), "eth0").value();
@@ -133,10 +139,11 @@ TEST_F(BridgeTest, WithoutIpamItIsALinkOnly) {
 
 TEST_F(BridgeTest, AForeignIpamPluginIsRun) {
   const std::string file = runtime->folder + "/fixed";
-  ASSERT_TRUE(write_atomically(file,
-                               "#!/bin/sh\n[ $CNI_COMMAND = ADD ] || exit 0\ncat >" + runtime->folder +
-                                   "/asked\necho '{\"cniVersion\":\"1.1.0\",\"ips\":[{\"address\":\"192.0.2.77/24\"}]}'\n",
-                               0755));
+  ASSERT_TRUE(write_atomically(
+      file,
+      "#!/bin/sh\n[ $CNI_COMMAND = ADD ] || exit 0\ncat >" + runtime->folder +
+          "/asked\necho '{\"cniVersion\":\"1.1.0\",\"ips\":[{\"address\":\"192.0.2.77/24\"}]}'\n",
+      0755));
   runtime->path += ":" + runtime->folder;
   const auto first = runtime->path.substr(0, runtime->path.find(':'));
   const std::string text = config("", R"("x":1)");
@@ -145,7 +152,8 @@ TEST_F(BridgeTest, AForeignIpamPluginIsRun) {
     return runtime->host.netns()
         .run([&]() -> Result<Answer> {
           return call_plugin(first + "/bridge", runtime->path,
-                             {.command = command, .config = config, .netns = runtime->pod.path()}, runtime->folder);
+                             {.command = command, .config = config, .netns = runtime->pod.path()},
+                             runtime->folder);
         })
         .value();
   };
@@ -153,14 +161,16 @@ TEST_F(BridgeTest, AForeignIpamPluginIsRun) {
   EXPECT_TRUE(has_address(runtime->pod, "eth0", "192.0.2.77"));
   EXPECT_EQ(json::parse(read_file(runtime->folder + "/asked").value()).at("ipam").at("type"), "fixed");
   EXPECT_EQ(call("DEL", foreign).exit, 0);
-  ASSERT_TRUE(write_atomically(file, "#!/bin/sh\necho '{\"code\":42,\"msg\":\"none left\",\"details\":\"d\"}'\nexit 1\n", 0755));
+  ASSERT_TRUE(write_atomically(
+      file, "#!/bin/sh\necho '{\"code\":42,\"msg\":\"none left\",\"details\":\"d\"}'\nexit 1\n", 0755));
   const Answer refused = call("ADD", foreign);
   EXPECT_EQ(refused.code(), 42);
   EXPECT_EQ(refused.msg(), "fixed: none left");
   EXPECT_EQ(links(runtime->pod), 1u);
   for (const char* type : {"../fixed", "/bin/true", ".hidden", "no such"})
     EXPECT_EQ(call("ADD", Runtime::with(foreign, "ipam", json::object{{"type", type}})).code(), 7) << type;
-  EXPECT_THAT(call("ADD", Runtime::with(foreign, "ipam", json::object{{"type", "absent"}})).msg(), HasSubstr("CNI_PATH"));
+  EXPECT_THAT(call("ADD", Runtime::with(foreign, "ipam", json::object{{"type", "absent"}})).msg(),
+              HasSubstr("CNI_PATH"));
 }
 
 TEST_F(BridgeTest, BadConfigurationsNameTheField) {
@@ -181,9 +191,11 @@ TEST_F(BridgeTest, BadConfigurationsNameTheField) {
 
 TEST_F(BridgeTest, TheContainersNamespaceIsGone) {
   EXPECT_EQ(runtime->add(config()).exit, 0);
-  EXPECT_EQ(runtime->call({.command = "DEL", .config = config(), .netns = "/run/netns/twt-base-absent"}).exit, 0);
+  EXPECT_EQ(runtime->call({.command = "DEL", .config = config(), .netns = "/run/netns/twt-base-absent"}).exit,
+            0);
   EXPECT_EQ(given(), 0u);
-  EXPECT_EQ(runtime->call({.command = "ADD", .config = config(), .netns = "/run/netns/twt-base-absent"}).code(), 3);
+  EXPECT_EQ(
+      runtime->call({.command = "ADD", .config = config(), .netns = "/run/netns/twt-base-absent"}).code(), 3);
 }
 
 }  // namespace

@@ -29,15 +29,17 @@ struct Ipam : ::testing::Test {
               const std::string& args = "", const std::string& bin = cni_bin(), const std::string& own = "") {
     const std::string place = folder + "/" + (own.empty() ? "own" : own);
     std::filesystem::create_directories(place);
-    return call_plugin(bin + "/" + plugin, bin,
-                       {.command = command, .config = config, .id = id, .netns = "/run/netns/absent", .args = args},
-                       place);
+    return call_plugin(
+        bin + "/" + plugin, bin,
+        {.command = command, .config = config, .id = id, .netns = "/run/netns/absent", .args = args}, place);
   }
   std::string address(const Answer& answer, size_t at = 0) {
     if (answer.exit != 0) return answer.out;
     return std::string(answer.body.at("ips").at(at).at("address").as_string());
   }
-  std::string file(const std::string& name) { return read_file(folder + "/data/net/" + name).value_or("none"); }
+  std::string file(const std::string& name) {
+    return read_file(folder + "/data/net/" + name).value_or("none");
+  }
   size_t given() {
     size_t count = 0;
     for (const auto& entry : std::filesystem::directory_iterator(folder + "/data/net"))
@@ -68,17 +70,22 @@ TEST_F(Ipam, KeepsTheReferencesFiles) {
   EXPECT_EQ(address(call("ADD", config(kFour))), "192.0.2.2/29");
   EXPECT_EQ(file("192.0.2.2"), "c1\r\neth0");
   EXPECT_EQ(file("last_reserved_ip.0"), "192.0.2.2");
-  EXPECT_EQ(call("CHECK", Runtime::with(config(kFour), "prevResult", json::object{{"ips", json::array()}})).exit, 0);
+  EXPECT_EQ(
+      call("CHECK", Runtime::with(config(kFour), "prevResult", json::object{{"ips", json::array()}})).exit,
+      0);
   EXPECT_THAT(call("ADD", config(kFour)).msg(), HasSubstr("c1 has 192.0.2.2 already"));
   EXPECT_EQ(call("DEL", config(kFour)).exit, 0);
   EXPECT_EQ(call("DEL", config(kFour)).exit, 0);
   EXPECT_EQ(given(), 0u);
-  EXPECT_NE(call("CHECK", Runtime::with(config(kFour), "prevResult", json::object{{"ips", json::array()}})).exit, 0);
+  EXPECT_NE(
+      call("CHECK", Runtime::with(config(kFour), "prevResult", json::object{{"ips", json::array()}})).exit,
+      0);
 }
 
 TEST_F(Ipam, TheReferenceGoesOnWithThemAndWeWithIts) {
   const std::string reference = "/usr/lib/cni";
-  if (!std::filesystem::exists(reference + "/host-local")) GTEST_SKIP() << "no " << reference << "/host-local";
+  if (!std::filesystem::exists(reference + "/host-local"))
+    GTEST_SKIP() << "no " << reference << "/host-local";
   const std::string old = Runtime::with(config(kFour), "cniVersion", "1.0.0");
   EXPECT_EQ(address(call("ADD", old, "c1")), "192.0.2.2/29");
   EXPECT_EQ(address(call("ADD", old, "c2", "", reference)), "192.0.2.3/29");
@@ -90,9 +97,11 @@ TEST_F(Ipam, TheReferenceGoesOnWithThemAndWeWithIts) {
 }
 
 TEST_F(Ipam, OneOfEachSet) {
-  const std::string two = R"([[{"subnet":"192.0.2.0/24","rangeStart":"192.0.2.10","rangeEnd":"192.0.2.11"},)"
-                          R"({"subnet":"198.51.100.0/24"}],[{"subnet":"2001:db8::/64","gateway":"2001:db8::9"}]])";
-  const Answer first = call("ADD", config(two, R"(,"routes":[{"dst":"0.0.0.0/0","mtu":1400},{"dst":"::/0"}])"));
+  const std::string two =
+      R"([[{"subnet":"192.0.2.0/24","rangeStart":"192.0.2.10","rangeEnd":"192.0.2.11"},)"
+      R"({"subnet":"198.51.100.0/24"}],[{"subnet":"2001:db8::/64","gateway":"2001:db8::9"}]])";
+  const Answer first =
+      call("ADD", config(two, R"(,"routes":[{"dst":"0.0.0.0/0","mtu":1400},{"dst":"::/0"}])"));
   EXPECT_EQ(address(first, 0), "192.0.2.10/24");
   EXPECT_EQ(address(first, 1), "2001:db8::1/64");
   EXPECT_EQ(first.body.at("ips").at(1).at("gateway"), "2001:db8::9");
@@ -102,11 +111,16 @@ TEST_F(Ipam, OneOfEachSet) {
 }
 
 TEST_F(Ipam, GivesWhatIsAskedForOrNothing) {
-  EXPECT_EQ(address(call("ADD", config(kFour), "c1", "IgnoreUnknown=1;K8S_POD_NAME=x;IP=192.0.2.5")), "192.0.2.5/29");
-  EXPECT_EQ(address(call("ADD", config(kFour, "", R"(,"args":{"cni":{"ips":["192.0.2.6/29"]}})"), "c2")), "192.0.2.6/29");
-  EXPECT_EQ(address(call("ADD", config(kFour, "", R"(,"runtimeConfig":{"ips":["192.0.2.4"]})"), "c3")), "192.0.2.4/29");
-  for (const auto& [ip, why] : {std::pair{"192.0.2.4", "is not free"}, {"192.0.2.1", "gateway"}, {"192.0.2.99", "no range holds"}}) {
-    const Answer refused = call("ADD", config(kFour, "", fmt::format(R"(,"runtimeConfig":{{"ips":["{}"]}})", ip)), "c4");
+  EXPECT_EQ(address(call("ADD", config(kFour), "c1", "IgnoreUnknown=1;K8S_POD_NAME=x;IP=192.0.2.5")),
+            "192.0.2.5/29");
+  EXPECT_EQ(address(call("ADD", config(kFour, "", R"(,"args":{"cni":{"ips":["192.0.2.6/29"]}})"), "c2")),
+            "192.0.2.6/29");
+  EXPECT_EQ(address(call("ADD", config(kFour, "", R"(,"runtimeConfig":{"ips":["192.0.2.4"]})"), "c3")),
+            "192.0.2.4/29");
+  for (const auto& [ip, why] :
+       {std::pair{"192.0.2.4", "is not free"}, {"192.0.2.1", "gateway"}, {"192.0.2.99", "no range holds"}}) {
+    const Answer refused =
+        call("ADD", config(kFour, "", fmt::format(R"(,"runtimeConfig":{{"ips":["{}"]}})", ip)), "c4");
     EXPECT_THAT(refused.msg(), HasSubstr(why)) << ip;
   }
   EXPECT_EQ(given(), 3u) << "what was refused left something";
@@ -114,7 +128,8 @@ TEST_F(Ipam, GivesWhatIsAskedForOrNothing) {
 }
 
 TEST_F(Ipam, ARuntimesRangesGoBeforeTheConfigurations) {
-  const Answer got = call("ADD", config(kFour, "", R"(,"runtimeConfig":{"ipRanges":[[{"subnet":"203.0.113.0/24"}]]})"));
+  const Answer got =
+      call("ADD", config(kFour, "", R"(,"runtimeConfig":{"ipRanges":[[{"subnet":"203.0.113.0/24"}]]})"));
   EXPECT_EQ(address(got, 0), "203.0.113.2/24");
   EXPECT_EQ(address(got, 1), "192.0.2.2/29");
 }
@@ -123,7 +138,8 @@ TEST_F(Ipam, BadConfigurationsNameTheField) {
   for (const auto& [ranges, part] : std::initializer_list<std::pair<std::string, std::string>>{
            {R"([[{"subnet":"192.0.2.1/24"}]])", "ipam.ranges[0][0].subnet"},
            {R"([[{"subnet":"192.0.2.0/31"}]])", "too small"},
-           {R"([[{"subnet":"192.0.2.0/24","rangeStart":"192.0.3.1"}]])", "ipam.ranges[0][0].rangeStart: is not in 192.0.2.0/24"},
+           {R"([[{"subnet":"192.0.2.0/24","rangeStart":"192.0.3.1"}]])",
+            "ipam.ranges[0][0].rangeStart: is not in 192.0.2.0/24"},
            {R"([[{"subnet":"192.0.2.0/24","rangeStart":"192.0.2.9","rangeEnd":"192.0.2.8"}]])", "rangeEnd"},
            {R"([[{"subnet":"192.0.2.0/24"}],[{"subnet":"192.0.2.128/25"}]])", "range sets 0 and 1 overlap"},
            {R"([[{"subnet":"192.0.2.0/24"},{"subnet":"2001:db8::/64"}]])", "mixes"},
@@ -132,13 +148,20 @@ TEST_F(Ipam, BadConfigurationsNameTheField) {
            {R"(7)", "ipam.ranges"}})
     EXPECT_THAT(call("ADD", config(ranges)).msg(), HasSubstr(part)) << ranges;
   for (const char* folder : {"relative", "/var/../etc", "/var/lib/cni/..", "/tmp/a b", "/tmp/$(id)"})
-    EXPECT_THAT(call("ADD", fmt::format(R"({{"cniVersion":"1.1.0","name":"n","ipam":{{"dataDir":"{}","subnet":"192.0.2.0/24"}}}})", folder)).msg(),
-                HasSubstr("ipam.dataDir")) << folder;
+    EXPECT_THAT(
+        call("ADD",
+             fmt::format(
+                 R"({{"cniVersion":"1.1.0","name":"n","ipam":{{"dataDir":"{}","subnet":"192.0.2.0/24"}}}})",
+                 folder))
+            .msg(),
+        HasSubstr("ipam.dataDir"))
+        << folder;
 }
 
 TEST_F(Ipam, GcKeepsTheValidOnes) {
   for (const char* id : {"c1", "c2", "c3"}) call("ADD", config(kFour), id);
-  const json::array valid{json::object{{"containerID", "c2"}, {"ifname", "eth0"}}, json::object{{"containerID", "c3"}, {"ifname", "eth1"}}};
+  const json::array valid{json::object{{"containerID", "c2"}, {"ifname", "eth0"}},
+                          json::object{{"containerID", "c3"}, {"ifname", "eth1"}}};
   EXPECT_EQ(call("GC", Runtime::with(config(kFour), "cni.dev/valid-attachments", valid)).exit, 0);
   EXPECT_EQ(given(), 1u);
   EXPECT_EQ(file("192.0.2.3"), "c2\r\neth0");
@@ -146,7 +169,7 @@ TEST_F(Ipam, GcKeepsTheValidOnes) {
 
 TEST_F(Ipam, AnEmptyFileIsNobodys) {
   call("ADD", config(kFour));
-  std::ofstream(folder + "/data/net/192.0.2.3").close();  // the reference, ended between open and write
+  std::ofstream(folder + "/data/net/192.0.2.3").close();     // the reference, ended between open and write
   std::ofstream(folder + "/data/net/.new") << "c9\r\neth0";  // ours, ended before rename
   EXPECT_EQ(address(call("ADD", config(kFour), "c2")), "192.0.2.3/29");
   EXPECT_FALSE(std::filesystem::exists(folder + "/data/net/.new"));
@@ -166,7 +189,8 @@ TEST_F(Ipam, ManyAtOnceGetDifferentOnes) {
   for (size_t t = 0; t < 4; ++t)
     threads.emplace_back([&, t] {
       for (size_t i = t; i < got.size(); i += 4)
-        got[i] = address(call("ADD", config(wide), fmt::format("c{}", i), "", cni_bin(), fmt::format("own{}", t)));
+        got[i] =
+            address(call("ADD", config(wide), fmt::format("c{}", i), "", cni_bin(), fmt::format("own{}", t)));
     });
   for (auto& thread : threads) thread.join();
   EXPECT_EQ(std::set<std::string>(got.begin(), got.end()).size(), got.size());
@@ -174,9 +198,11 @@ TEST_F(Ipam, ManyAtOnceGetDifferentOnes) {
 }
 
 TEST_F(Ipam, ResolvConfBecomesDns) {
-  std::ofstream(folder + "/resolv.conf") << "# c\nnameserver 192.0.2.53\nnameserver 2001:db8::53\ndomain example.org\n"
-                                            "search a.example b.example\noptions ndots:5 rotate\nsortlist x\n";
-  const auto dns = call("ADD", config(kFour, fmt::format(R"(,"resolvConf":"{}/resolv.conf")", folder))).body.at("dns");
+  std::ofstream(folder + "/resolv.conf")
+      << "# c\nnameserver 192.0.2.53\nnameserver 2001:db8::53\ndomain example.org\n"
+         "search a.example b.example\noptions ndots:5 rotate\nsortlist x\n";
+  const auto dns =
+      call("ADD", config(kFour, fmt::format(R"(,"resolvConf":"{}/resolv.conf")", folder))).body.at("dns");
   EXPECT_EQ(json::serialize(dns), R"({"nameservers":["192.0.2.53","2001:db8::53"],"domain":"example.org",)"
                                   R"("search":["a.example","b.example"],"options":["ndots:5","rotate"]})");
 }
@@ -189,8 +215,9 @@ std::string fixed(const std::string& ipam, const std::string& top = "") {
 
 TEST_F(Ipam, StaticGivesWhatIsSaid) {
   plugin = "static";
-  const std::string said = R"(,"addresses":[{"address":"192.0.2.7/24","gateway":"192.0.2.1"},{"address":"2001:db8::7/64"}],)"
-                           R"("routes":[{"dst":"0.0.0.0/0"}],"dns":{"nameservers":["192.0.2.53"]})";
+  const std::string said =
+      R"(,"addresses":[{"address":"192.0.2.7/24","gateway":"192.0.2.1"},{"address":"2001:db8::7/64"}],)"
+      R"("routes":[{"dst":"0.0.0.0/0"}],"dns":{"nameservers":["192.0.2.53"]})";
   const Answer got = call("ADD", fixed(said));
   EXPECT_EQ(address(got, 0), "192.0.2.7/24");
   EXPECT_EQ(got.body.at("ips").at(0).at("gateway"), "192.0.2.1");
@@ -200,7 +227,8 @@ TEST_F(Ipam, StaticGivesWhatIsSaid) {
   const Answer env = call("ADD", fixed(""), "c1", "IP=192.0.2.9/24, 2001:db8::9/64;GATEWAY=192.0.2.2");
   EXPECT_EQ(address(env, 1), "2001:db8::9/64");
   EXPECT_EQ(env.body.at("ips").at(0).at("gateway"), "192.0.2.2");
-  EXPECT_THAT(call("ADD", fixed(R"(,"addresses":[{"address":"192.0.2.7"}])")).msg(), HasSubstr("ipam.addresses[0].address"));
+  EXPECT_THAT(call("ADD", fixed(R"(,"addresses":[{"address":"192.0.2.7"}])")).msg(),
+              HasSubstr("ipam.addresses[0].address"));
   for (const char* verb : {"DEL", "STATUS"}) EXPECT_EQ(call(verb, fixed(said)).exit, 0);
   EXPECT_EQ(call("CHECK", Runtime::with(fixed(said), "prevResult", got.body)).exit, 0);
   EXPECT_EQ(call("GC", Runtime::with(fixed(said), "cni.dev/valid-attachments", json::array())).exit, 0);

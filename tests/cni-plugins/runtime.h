@@ -1,5 +1,5 @@
-// Plugins called as a container runtime calls them: built binaries by name, environment and stdin, in a network
-// namespace that stands for the host, for a container in another. Tests of the plugins use it.
+// Plugins called as a container runtime calls them: built binaries by name, environment and stdin, in a
+// network namespace that stands for the host, for a container in another. Tests of the plugins use it.
 #pragma once
 
 #include <gmock/gmock.h>
