@@ -220,15 +220,16 @@ Result<> Socket::ask(Message& message, const std::function<void(const nlmsghdr&)
   return fail_errno(ENOBUFS, "await netlink answer");
 }
 
-// One number for all of them: the answers are counted, not told apart. Those to a batch come in one go, each
+// One number for all of them: the answers are counted, not told apart. They are there when send returns, each
 // refusal among them; nothing was done if there is any.
 Result<> Socket::transact_all(std::vector<Message>& messages) {
   std::string packet;
   ++sequence_;
+  size_t answers = 0;
   for (Message& message : messages) {
     if (message.overflowed()) return fail_errno(E2BIG, "netlink request");
     message.raw()->nlmsg_seq = sequence_;
-    message.raw()->nlmsg_flags |= NLM_F_ACK;
+    answers += (message.raw()->nlmsg_flags & NLM_F_ACK) != 0;
     packet.append(reinterpret_cast<const char*>(message.raw()), message.raw()->nlmsg_len);
     packet.resize(NLMSG_ALIGN(packet.size()), '\0');
   }
@@ -237,7 +238,7 @@ Result<> Socket::transact_all(std::vector<Message>& messages) {
                sizeof kernel) < 0)
     return fail_errno(errno, "send netlink requests");
   Result<> first;
-  for (size_t i = 0; i < messages.size() && first; ++i) {
+  for (size_t i = 0; i < answers && first; ++i) {
     auto end = receive([](const nlmsghdr&) {});
     if (!end) first = std::unexpected(end.error());
   }

@@ -99,7 +99,8 @@ class Socket {
   // As transact, for a request that answers with one message before its ack.
   Result<> ask(Message& message, const std::function<void(const nlmsghdr&)>& on_reply);
 
-  // All or nothing: requests of a protocol that takes batches (nfnetlink), as one packet. The first refusal.
+  // All or nothing: requests of a protocol that takes batches (nfnetlink), as one packet. Waits for the
+  // answers to those with NLM_F_ACK; fails as the first that is refused.
   Result<> transact_all(std::vector<Message>& messages);
 
   // Every row of a dump, through `decode` (nullopt: not wanted). When the kernel says the table changed

@@ -9,6 +9,7 @@
 #include "cni-plugins/arguments.h"
 #include "cni-plugins/delegate.h"
 #include "cni-plugins/fields.h"
+#include "cni-plugins/host_rules.h"
 #include "cni-plugins/plugins.h"
 #include "cni-plugins/pod_interface.h"
 
@@ -20,7 +21,7 @@ constexpr int kAttempts = 10;       // names for the host's end
 constexpr int kPortTries = 12'000;  // of 200 µs: as long as the reference waits for the port
 
 struct Config {
-  std::string bridge, ipam, mac;
+  std::string bridge, ipam, mac, masquerade_backend;
   bool gateway = false, default_gateway = false, force_address = false, masquerade = false;
   bool hairpin = false, promiscuous = false, isolated = false;
   bool spoof_check = false, dad = false, no_interface = false, keep_default_vlan = true;
@@ -58,6 +59,7 @@ Outcome<Config> read_config(const Request& request) {
   Fields fields(request.config);
   Config out{.bridge = fields.text("bridge", "cni0"),
              .ipam = fields.object("ipam").text("type"),
+             .masquerade_backend = fields.text("ipMasqBackend"),
              .gateway = fields.flag("isGateway"),
              .default_gateway = fields.flag("isDefaultGateway"),
              .force_address = fields.flag("forceAddress"),
@@ -81,6 +83,7 @@ Outcome<Config> read_config(const Request& request) {
     fields.refuse("disableContainerInterface", "does not go with ipam");
   if (out.hairpin && out.promiscuous) fields.refuse("hairpinMode", "does not go with promiscMode");
   TRY(fields.done());
+  TRY(check_backend("ipMasqBackend", out.masquerade_backend, request.verb == Verb::Add));
   return out;
 }
 
@@ -215,6 +218,22 @@ Interface interface_of(const nl::Link& link, const std::string& sandbox = "") {
   return {.name = link.name, .mac = nl::mac_str(link.mac), .mtu = link.mtu, .sandbox = sandbox};
 }
 
+// What the container sends must come from its MAC address.
+Result<> check_sources(const Request& request, const Pair& pair) {
+  return TRY(HostRules::open())
+  .set(owner_of(request), {Purpose::SpoofCheck}, {{Purpose::SpoofCheck, [&](auto& rule) {
+                                                     rule.input_link(pair.host.name);
+                                                     rule.ether_source(pair.pod.mac, nft::Match::IsNot);
+                                                     rule.drop();
+                                                   }}});
+}
+
+Result<> forget_rules(const Request& request, const Config& config) {
+  if (config.masquerade) TRY(remove_masquerade(request));
+  if (config.spoof_check) TRY(TRY(HostRules::open()).remove(owner_of(request), {Purpose::SpoofCheck}));
+  return {};
+}
+
 // ---- verbs
 
 Outcome<CniResult> add(const Request& request) {
@@ -228,8 +247,10 @@ Outcome<CniResult> add(const Request& request) {
   CniResult result{
       .interfaces = {interface_of(bridge), interface_of(pair.host), interface_of(pair.pod, request.netns)}};
   Undo release([&] {
+    (void)forget_rules(request, config);
     if (!config.ipam.empty()) (void)delegate(Verb::Del, request, config.ipam);
   });
+  if (config.spoof_check) TRY(check_sources(request, pair));
   if (!config.ipam.empty()) {
     CniResult given = TRY(delegate_add(request, config.ipam));
     if (given.ips.empty()) return refuse(kPluginFailure, config.ipam + " gave no address");
@@ -238,6 +259,7 @@ Outcome<CniResult> add(const Request& request) {
     complete(result, config);
     TRY(configure(netns, pod, request.ifname, result, config.dad));
     if (config.gateway) TRY(add_gateways(host, bridge, result, config));
+    if (config.masquerade) TRY(add_masquerade(request, result));
   } else if (!config.no_interface) {
     TRY(nl::set_up(pod, pair.pod.index));
   }
@@ -254,6 +276,7 @@ Outcome<> del(const Request& request) {
     auto pod = TRY(nl::Socket::open_in(*netns));
     TRY(remove(pod, request.ifname));
   }
+  TRY(forget_rules(request, config));
   if (!config.ipam.empty()) TRY(delegate(Verb::Del, request, config.ipam));
   return {};
 }
@@ -265,6 +288,16 @@ Outcome<> check_port(nl::Socket& host, const nl::Link& bridge, const nl::Link& p
   const auto state = TRY(nl::port_state(host, port->index));
   if (state.hairpin != config.hairpin)
     return refuse(kPluginFailure, fmt::format("{}: hairpinMode is {}", port->name, state.hairpin));
+  return {};
+}
+
+Outcome<> check_rules(const Request& request, const Config& config) {
+  auto rules = TRY(HostRules::open());
+  for (const auto& [wanted, purpose] :
+       {std::pair{config.masquerade, Purpose::Masquerade}, {config.spoof_check, Purpose::SpoofCheck}})
+    if (wanted && TRY(rules.count(owner_of(request), purpose)) == 0)
+      return refuse(kPluginFailure, purpose == Purpose::Masquerade ? "its ipMasq rules are missing"
+                                                                   : "its macspoofchk rule is missing");
   return {};
 }
 
@@ -283,12 +316,16 @@ Outcome<> check(const Request& request) {
     return refuse(kPluginFailure, fmt::format("{} has the MAC address {}, not {}", link.name,
                                               nl::mac_str(link.mac), said->mac));
   TRY(check_port(host, bridge, link, config));
+  TRY(check_rules(request, config));
   return config.ipam.empty() ? Outcome<>() : check_configured(pod, link, *request.previous);
 }
 
 // Links go with their namespaces; addresses are the IPAM plugin's.
 Outcome<> gc(const Request& request) {
   const Config config = TRY(read_config(request));
+  auto rules = TRY(HostRules::open());
+  for (const Purpose purpose : {Purpose::Masquerade, Purpose::SpoofCheck})
+    TRY(rules.collect(request.network, request.valid_attachments, {purpose}));
   return config.ipam.empty() ? Outcome<>() : delegate(Verb::Gc, request, config.ipam);
 }
 

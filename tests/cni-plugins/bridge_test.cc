@@ -128,6 +128,68 @@ TEST_F(BridgeTest, PortSettingsAndTheMacAskedFor) {
   EXPECT_THAT(runtime->check(config(), added).msg(), HasSubstr("hairpinMode"));
 }
 
+TEST_F(BridgeTest, IpMasqLetsThePodOutAndDelTakesItsRules) {
+  World world(*runtime, "cnibrw");
+  const std::string plain = config(R"(,"isDefaultGateway":true)"),
+                    masked = config(R"(,"isDefaultGateway":true,"ipMasq":true)");
+  const auto reaches = [&](const char* ip) {
+    return run_in(runtime->pod, fmt::format("ping -c1 -W1 {}", ip)) == 0;
+  };
+  ASSERT_EQ(runtime->add(plain).exit, 0);
+  EXPECT_FALSE(reaches("203.0.113.2")) << "the world answers without masquerade: the test shows nothing";
+  EXPECT_EQ(runtime->del(plain).exit, 0);
+  const Answer added = runtime->add(masked);
+  ASSERT_EQ(added.exit, 0) << added.out;
+  EXPECT_TRUE(reaches("203.0.113.2"));
+  EXPECT_TRUE(reaches("2001:db8:ffff::2"));
+  EXPECT_EQ(runtime->check(masked, added).exit, 0);
+  EXPECT_EQ(runtime->del(masked).exit, 0);
+  EXPECT_EQ(run_in(runtime->host, "sh -c 'nft list table inet thalweg-cni | grep -q c1'"), 1);
+
+  const Answer again = runtime->add(masked);
+  ASSERT_EQ(again.exit, 0) << again.out;
+  EXPECT_EQ(runtime->add(masked, "c2").exit, 1);  // its failure takes none of c1's rules
+  EXPECT_EQ(run_in(runtime->host, "sh -c 'nft list table inet thalweg-cni | grep -q c1'"), 0);
+  EXPECT_EQ(run_in(runtime->host, "nft flush chain inet thalweg-cni ipmasq"), 0);
+  EXPECT_THAT(runtime->check(masked, again).msg(), HasSubstr("ipMasq"));
+  EXPECT_THAT(runtime->add(config(R"(,"ipMasqBackend":"ebpf")")).msg(), HasSubstr("ipMasqBackend"));
+}
+
+TEST_F(BridgeTest, GcTakesRulesOfTheGone) {
+  const std::string masked = config(R"(,"isGateway":true,"ipMasq":true,"macspoofchk":true)");
+  ASSERT_EQ(runtime->add(masked).exit, 0);
+  const auto rules = [&](const char* family) {
+    return run_in(runtime->host,
+                  fmt::format("sh -c 'nft list table {} thalweg-cni | grep -q \"net c1 eth0\"'", family)) ==
+           0;
+  };
+  const auto collect = [&](const char* id) {
+    const json::array valid{json::object{{"containerID", id}, {"ifname", "eth0"}}};
+    return runtime
+        ->call({.command = "GC", .config = Runtime::with(masked, "cni.dev/valid-attachments", valid)})
+        .exit;
+  };
+  EXPECT_EQ(collect("c1"), 0);
+  EXPECT_TRUE(rules("inet") && rules("bridge"));
+  EXPECT_EQ(given(), 2u);
+  EXPECT_EQ(collect("c2"), 0);
+  EXPECT_FALSE(rules("inet") || rules("bridge"));
+  EXPECT_EQ(given(), 0u);
+}
+
+TEST_F(BridgeTest, MacspoofchkDropsOtherSources) {
+  const std::string checked = config(R"(,"isGateway":true,"macspoofchk":true)");
+  const Answer added = runtime->add(checked);
+  ASSERT_EQ(added.exit, 0) << added.out;
+  const auto reaches = [&] { return run_in(runtime->pod, "ping -c1 -W1 192.0.2.1") == 0; };
+  EXPECT_TRUE(reaches());
+  auto& pod = runtime->pod.socket();
+  ASSERT_TRUE(nl::set_mac(pod, nl::link_by_name(pod, "eth0")->index, nl::mac_from("forged")));
+  EXPECT_FALSE(reaches());
+  EXPECT_EQ(runtime->del(checked).exit, 0);
+  EXPECT_EQ(run_in(runtime->host, "sh -c 'nft list table bridge thalweg-cni | grep -q c1'"), 1);
+}
+
 TEST_F(BridgeTest, WithoutIpamItIsALinkOnly) {
   const std::string bare = R"({"cniVersion":"1.0.0","name":"net","type":"bridge","bridge":"br0"})";
   const Answer added = runtime->add(bare);

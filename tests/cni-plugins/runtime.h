@@ -93,6 +93,33 @@ class Runtime {
   ScratchNetns host, pod;
 };
 
+// A third place, behind the host: it knows the host at 203.0.113.1 and no way to the pods.
+class World {
+ public:
+  explicit World(Runtime& runtime, std::string_view part) : ns(part) {
+    auto& host = runtime.host.socket();
+    EXPECT_TRUE(nl::create_veth(host, {.name = "uplink", .peer_name = "eth0", .peer_netns = &ns.netns()}));
+    put_on(host, "uplink", {Ip::v4(203, 0, 113, 1), Ip::parse("2001:db8:ffff::1").value()});
+    put_on(ns.socket(), "eth0", {Ip::v4(203, 0, 113, 2), Ip::parse("2001:db8:ffff::2").value()});
+  }
+  ScratchNetns ns;
+
+ private:
+  static void put_on(nl::Socket& socket, const std::string& name, const std::vector<Ip>& ips) {
+    const uint32_t link = nl::link_by_name(socket, name)->index;
+    EXPECT_TRUE(nl::set_up(socket, link));
+    for (const Ip& ip : ips)
+      EXPECT_TRUE(nl::set_address(
+          socket, {.ip = ip, .length = static_cast<uint8_t>(ip.is_v4() ? 120 : 64), .link = link}));
+  }
+};
+
+// A command's exit code, run in that namespace.
+inline int run_in(const ScratchNetns& ns, const std::string& command) {
+  const int status = ::system(fmt::format("nsenter --net={} {} >/dev/null 2>&1", ns.path(), command).c_str());
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
 #define NEED_PLUGINS() \
   NEED_NETNS();        \
   if (cni_bin().empty()) GTEST_SKIP() << "THALWEG_BIN: no built plugin there"

@@ -1,0 +1,186 @@
+#include "cni-plugins/host_rules.h"
+
+#include <linux/netfilter.h>
+#include <linux/netfilter_bridge.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <set>
+
+namespace thalweg::cni {
+
+namespace {
+
+constexpr const char* kTable = "thalweg-cni";
+constexpr int32_t kBeforeNat = -100, kAfterRouting = 100,
+                  kBridgeEarly = -300;  // nft(8): dstnat, srcnat, dstnat
+
+const nft::Hook kPrerouting{"nat", NF_INET_PRE_ROUTING, kBeforeNat},
+    kOutput{"nat", NF_INET_LOCAL_OUT, kBeforeNat}, kPostrouting{"nat", NF_INET_POST_ROUTING, kAfterRouting},
+    kBridgePrerouting{"filter", NF_BR_PRE_ROUTING, kBridgeEarly};
+
+const char* chain_of(Purpose purpose) {
+  switch (purpose) {
+    case Purpose::Masquerade: return "ipmasq";  // "masquerade" is a word of nft(8)
+    case Purpose::HostPorts: return "hostports";
+    case Purpose::HostPortMasquerade: return "hostport-masquerade";
+    case Purpose::SpoofCheck: return "prerouting";
+  }
+  return "";
+}
+
+nft::Family family_of(Purpose purpose) {
+  return purpose == Purpose::SpoofCheck ? nft::Family::Bridge : nft::Family::Inet;
+}
+
+const Cidr kMulticast4 = Cidr(Ip::v4(224, 0, 0, 0), 100), kMulticast6 = Cidr::parse("ff00::/8").value();
+
+void add_masquerade_frame(nft::Change& change) {
+  change.add_chain("postrouting", kPostrouting);
+  change.add_chain(chain_of(Purpose::Masquerade));
+  change.add_chain(chain_of(Purpose::HostPortMasquerade));
+  change.flush("postrouting");
+  change.add_rule("postrouting", "", [](auto& rule) { rule.jump(chain_of(Purpose::HostPortMasquerade)); });
+  for (const Cidr& multicast : {kMulticast4, kMulticast6})
+    change.add_rule("postrouting", "", [&](auto& rule) {
+      rule.address(nft::Side::Destination, multicast);
+      rule.give_back();
+    });
+  change.add_rule("postrouting", "", [](auto& rule) { rule.jump(chain_of(Purpose::Masquerade)); });
+}
+
+void add_host_ports_frame(nft::Change& change) {
+  change.add_chain(chain_of(Purpose::HostPorts));
+  for (const auto& [name, hook] : {std::pair{"prerouting", kPrerouting}, {"output", kOutput}}) {
+    change.add_chain(name, hook);
+    change.flush(name);
+    change.add_rule(name, "", [](auto& rule) {
+      rule.destination_is_local();
+      rule.jump(chain_of(Purpose::HostPorts));
+    });
+  }
+}
+
+// What a purpose's rules stand in.
+void add_frame(nft::Change& change, const std::vector<Purpose>& purposes) {
+  const auto any = [&](std::initializer_list<Purpose> of) {
+    return std::any_of(of.begin(), of.end(), [&](Purpose each) {
+      return std::find(purposes.begin(), purposes.end(), each) != purposes.end();
+    });
+  };
+  change.add_table();
+  if (any({Purpose::HostPorts})) add_host_ports_frame(change);
+  if (any({Purpose::Masquerade, Purpose::HostPortMasquerade})) add_masquerade_frame(change);
+  if (any({Purpose::SpoofCheck})) change.add_chain(chain_of(Purpose::SpoofCheck), kBridgePrerouting);
+}
+
+uint64_t hash_of(std::string_view text) {
+  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+  for (const unsigned char c : text) hash = (hash ^ c) * 0x100000001b3;
+  return hash;
+}
+
+// A comment has room for 253 bytes; names that are too long for it end with a hash of themselves.
+std::string shortened(const std::string& text, size_t most) {
+  if (text.size() <= most) return text;
+  return fmt::format("{}~{:016x}", text.substr(0, most - 17), hash_of(text));
+}
+
+std::string network_part(const std::string& network) { return shortened(network, 100) + " "; }
+
+}  // namespace
+
+std::string owner_of(const std::string& network, const Attachment& attachment) {
+  return network_part(network) + shortened(attachment.container_id, 100) + " " + attachment.ifname;
+}
+std::string owner_of(const Request& request) {
+  return owner_of(request.network, {request.container_id, request.ifname});
+}
+
+Result<HostRules> HostRules::open() { return HostRules(TRY(nft::open_netfilter())); }
+
+Result<std::vector<nft::Placed>> HostRules::rules_of(Purpose purpose) {
+  return nft::rules(netfilter_, family_of(purpose), kTable, chain_of(purpose));
+}
+
+// All purposes of one call are of one family.
+Result<> HostRules::set(const std::string& owner, const std::vector<Purpose>& purposes,
+                        const std::vector<Rule>& rules) {
+  nft::Change change(family_of(purposes.front()), kTable);
+  add_frame(change, purposes);
+  for (const Purpose purpose : purposes)
+    for (const nft::Placed& rule : TRY(rules_of(purpose)))
+      if (rule.comment == owner) change.remove(rule);
+  for (const Rule& rule : rules) change.add_rule(chain_of(rule.purpose), owner, rule.say);
+  return change.commit(netfilter_);
+}
+
+// Somebody else may have removed one between our look and our change: then we look again.
+Result<> HostRules::remove_if(const std::vector<Purpose>& purposes,
+                              const std::function<bool(const std::string&)>& unwanted) {
+  constexpr int kTries = 20;
+  Result<> done;
+  for (int i = 0; i < kTries; ++i) {
+    nft::Change change(family_of(purposes.front()), kTable);
+    for (const Purpose purpose : purposes)
+      for (const nft::Placed& rule : TRY(rules_of(purpose)))
+        if (unwanted(rule.comment)) change.remove(rule);
+    if (change.empty()) return {};
+    done = change.commit(netfilter_);
+    if (done || done.error().code != ENOENT) return done;
+  }
+  return done;
+}
+
+Result<> HostRules::remove(const std::string& owner, const std::vector<Purpose>& purposes) {
+  return remove_if(purposes, [&](const std::string& comment) { return comment == owner; });
+}
+
+Result<> HostRules::collect(const std::string& network, const std::vector<Attachment>& valid,
+                            const std::vector<Purpose>& purposes) {
+  std::set<std::string> keep;
+  for (const Attachment& attachment : valid) keep.insert(owner_of(network, attachment));
+  return remove_if(purposes, [&](const std::string& comment) {
+    return comment.starts_with(network_part(network)) && !keep.contains(comment);
+  });
+}
+
+Result<size_t> HostRules::count(const std::string& owner, Purpose purpose) {
+  const auto all = TRY(rules_of(purpose));
+  return std::count_if(all.begin(), all.end(), [&](const auto& rule) { return rule.comment == owner; });
+}
+
+// ---- ipMasq
+
+Result<> add_masquerade(const Request& request, const CniResult& result) {
+  std::vector<HostRules::Rule> rules;
+  for (const AddressConfig& address : result.ips)
+    rules.push_back({Purpose::Masquerade, [&address](nft::Expressions& rule) {
+                       rule.address(nft::Side::Source, Cidr::host(address.ip));
+                       rule.address(nft::Side::Destination, subnet_of(address), nft::Match::IsNot);
+                       rule.masquerade();
+                     }});
+  return TRY(HostRules::open())
+  .set(owner_of(request), {Purpose::Masquerade}, rules);
+}
+
+Result<> remove_masquerade(const Request& request) {
+  return TRY(HostRules::open())
+  .remove(owner_of(request), {Purpose::Masquerade});
+}
+
+Result<> collect_masquerade(const Request& request) {
+  return TRY(HostRules::open())
+  .collect(request.network, request.valid_attachments, {Purpose::Masquerade});
+}
+
+Outcome<> check_backend(std::string_view option, const std::string& backend, bool say) {
+  if (backend.empty() || backend == "nftables") return {};
+  if (backend != "iptables")
+    return refuse(kInvalidConfig,
+                  fmt::format("{}: \"{}\" is neither nftables nor iptables", option, backend));
+  if (say) fmt::print(stderr, "{}: iptables is done with nftables here\n", option);
+  return {};
+}
+
+}  // namespace thalweg::cni
