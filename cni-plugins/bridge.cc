@@ -103,6 +103,8 @@ Outcome<nl::Link> ensure_bridge(nl::Socket& host, const Config& config) {
   const nl::Link bridge = TRY(find_bridge(host, config.bridge));
   if (config.promiscuous) TRY(nl::set_promiscuous(host, bridge.index, true));
   (void)set_sysctl("net/ipv6/conf/" + config.bridge + "/accept_ra", "0");
+  // Until its link-local address is sure, a second or two, it asks for no neighbour on behalf of others.
+  if (made && !config.dad) (void)set_sysctl("net/ipv6/conf/" + config.bridge + "/accept_dad", "0");
   if (!bridge.up) TRY(nl::set_up(host, bridge.index));
   return bridge;
 }

@@ -99,13 +99,15 @@ class World {
   explicit World(Runtime& runtime, std::string_view part) : ns(part) {
     auto& host = runtime.host.socket();
     EXPECT_TRUE(nl::create_veth(host, {.name = "uplink", .peer_name = "eth0", .peer_netns = &ns.netns()}));
-    put_on(host, "uplink", {Ip::v4(203, 0, 113, 1), Ip::parse("2001:db8:ffff::1").value()});
-    put_on(ns.socket(), "eth0", {Ip::v4(203, 0, 113, 2), Ip::parse("2001:db8:ffff::2").value()});
+    put_on(runtime.host, "uplink", {Ip::v4(203, 0, 113, 1), Ip::parse("2001:db8:ffff::1").value()});
+    put_on(ns, "eth0", {Ip::v4(203, 0, 113, 2), Ip::parse("2001:db8:ffff::2").value()});
   }
   ScratchNetns ns;
 
  private:
-  static void put_on(nl::Socket& socket, const std::string& name, const std::vector<Ip>& ips) {
+  static void put_on(ScratchNetns& ns, const std::string& name, const std::vector<Ip>& ips) {
+    auto& socket = ns.socket();
+    EXPECT_TRUE(ns.netns().run([&] { return set_sysctl("net/ipv6/conf/" + name + "/accept_dad", "0"); }));
     const uint32_t link = nl::link_by_name(socket, name)->index;
     EXPECT_TRUE(nl::set_up(socket, link));
     for (const Ip& ip : ips)
