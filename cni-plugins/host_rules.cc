@@ -33,6 +33,9 @@ nft::Family family_of(Purpose purpose) {
   return purpose == Purpose::SpoofCheck ? nft::Family::Bridge : nft::Family::Inet;
 }
 
+// Of the rules that are nobody's. Another word stands for another frame: then it is made anew.
+constexpr const char* kFrame = "frame 1";
+
 const Cidr kMulticast4 = Cidr(Ip::v4(224, 0, 0, 0), 100), kMulticast6 = Cidr::parse("ff00::/8").value();
 
 void add_masquerade_frame(nft::Change& change) {
@@ -40,13 +43,14 @@ void add_masquerade_frame(nft::Change& change) {
   change.add_chain(chain_of(Purpose::Masquerade));
   change.add_chain(chain_of(Purpose::HostPortMasquerade));
   change.flush("postrouting");
-  change.add_rule("postrouting", "", [](auto& rule) { rule.jump(chain_of(Purpose::HostPortMasquerade)); });
+  change.add_rule("postrouting", kFrame,
+                  [](auto& rule) { rule.jump(chain_of(Purpose::HostPortMasquerade)); });
   for (const Cidr& multicast : {kMulticast4, kMulticast6})
-    change.add_rule("postrouting", "", [&](auto& rule) {
+    change.add_rule("postrouting", kFrame, [&](auto& rule) {
       rule.address(nft::Side::Destination, multicast);
       rule.give_back();
     });
-  change.add_rule("postrouting", "", [](auto& rule) { rule.jump(chain_of(Purpose::Masquerade)); });
+  change.add_rule("postrouting", kFrame, [](auto& rule) { rule.jump(chain_of(Purpose::Masquerade)); });
 }
 
 void add_host_ports_frame(nft::Change& change) {
@@ -54,24 +58,35 @@ void add_host_ports_frame(nft::Change& change) {
   for (const auto& [name, hook] : {std::pair{"prerouting", kPrerouting}, {"output", kOutput}}) {
     change.add_chain(name, hook);
     change.flush(name);
-    change.add_rule(name, "", [](auto& rule) {
+    change.add_rule(name, kFrame, [](auto& rule) {
       rule.destination_is_local();
       rule.jump(chain_of(Purpose::HostPorts));
     });
   }
 }
 
-// What a purpose's rules stand in.
-void add_frame(nft::Change& change, const std::vector<Purpose>& purposes) {
-  const auto any = [&](std::initializer_list<Purpose> of) {
-    return std::any_of(of.begin(), of.end(), [&](Purpose each) {
-      return std::find(purposes.begin(), purposes.end(), each) != purposes.end();
-    });
-  };
-  change.add_table();
-  if (any({Purpose::HostPorts})) add_host_ports_frame(change);
-  if (any({Purpose::Masquerade, Purpose::HostPortMasquerade})) add_masquerade_frame(change);
-  if (any({Purpose::SpoofCheck})) change.add_chain(chain_of(Purpose::SpoofCheck), kBridgePrerouting);
+// What a purpose's rules stand in: the chains that lead to them, and how many rules each has.
+struct Frame {
+  std::vector<std::pair<const char*, ptrdiff_t>> chains;
+  void (*add)(nft::Change&);
+};
+const Frame& frame_of(Purpose purpose) {
+  static const Frame masquerade{{{"postrouting", 4}}, add_masquerade_frame},
+      host_ports{{{"prerouting", 1}, {"output", 1}}, add_host_ports_frame},
+      spoof_check{
+          {}, [](nft::Change&change) { change.add_chain(chain_of(Purpose::SpoofCheck), kBridgePrerouting); }};
+  if (purpose == Purpose::HostPorts) return host_ports;
+  return purpose == Purpose::SpoofCheck ? spoof_check : masquerade;
+}
+
+// Removing a rule waits for the kernel's grace period when the socket is closed, 10 ms or more: a frame that
+// stands is left alone.
+bool stands(const Frame& frame, const std::vector<nft::Placed>& rules) {
+  return std::all_of(frame.chains.begin(), frame.chains.end(), [&](const auto& chain) {
+    return chain.second == std::count_if(rules.begin(), rules.end(), [&](const nft::Placed& rule) {
+             return rule.chain == chain.first && rule.comment == kFrame;
+           });
+  });
 }
 
 uint64_t hash_of(std::string_view text) {
@@ -106,11 +121,16 @@ Result<std::vector<nft::Placed>> HostRules::rules_of(Purpose purpose) {
 // All purposes of one call are of one family.
 Result<> HostRules::set(const std::string& owner, const std::vector<Purpose>& purposes,
                         const std::vector<Rule>& rules) {
-  nft::Change change(family_of(purposes.front()), kTable);
-  add_frame(change, purposes);
-  for (const Purpose purpose : purposes)
-    for (const nft::Placed& rule : TRY(rules_of(purpose)))
-      if (rule.comment == owner) change.remove(rule);
+  const nft::Family family = family_of(purposes.front());
+  const auto there = TRY(nft::rules(netfilter_, family, kTable));
+  nft::Change change(family, kTable);
+  change.add_table();
+  for (const Purpose purpose : purposes) {
+    if (const Frame& frame = frame_of(purpose); frame.chains.empty() || !stands(frame, there))
+      frame.add(change);
+    for (const nft::Placed& rule : there)
+      if (rule.chain == chain_of(purpose) && rule.comment == owner) change.remove(rule);
+  }
   for (const Rule& rule : rules) change.add_rule(chain_of(rule.purpose), owner, rule.say);
   return change.commit(netfilter_);
 }

@@ -120,7 +120,7 @@ Result<std::vector<Placed>> rules(nl::Socket& netfilter, Family family, const st
   nl::Message message(type_of(NFT_MSG_GETRULE));
   message.header<nfgenmsg>().nfgen_family = number_of(family);
   message.put_str(NFTA_RULE_TABLE, table);
-  message.put_str(NFTA_RULE_CHAIN, chain);
+  if (!chain.empty()) message.put_str(NFTA_RULE_CHAIN, chain);
   auto all = netfilter.dump<Placed>(message, decode_rule);
   if (!all && all.error().code == ENOENT) return std::vector<Placed>();
   return context(std::move(all), "nftables rules of {} {}", table, chain);

@@ -53,9 +53,9 @@ class Change {
 
 // A socket for the two.
 Result<nl::Socket> open_netfilter();
-// No such table or chain: no rules.
+// Of the chain, or of all for "". No such table or chain: no rules.
 Result<std::vector<Placed>> rules(nl::Socket& netfilter, Family family, const std::string& table,
-                                  const std::string& chain);
+                                  const std::string& chain = "");
 
 inline constexpr size_t kMaxComment = 253;  // bytes
 

@@ -34,12 +34,12 @@ def kernel_release():
 
 # ---- programs of tests/bench ---------------------------------------------------------------------------------
 
-def program(name):
+def program(name, *arguments):
     def rows():
         path = f"{BUILD}/bench/{name}"
         if not os.path.exists(path):
             raise LabError(f"{path} is not built")
-        done = subprocess.run([path], capture_output=True, text=True, timeout=600)
+        done = subprocess.run([path, *arguments], capture_output=True, text=True, timeout=600)
         if done.returncode != 0:
             raise LabError(f"{name}: exit {done.returncode}: {done.stderr.strip()[-400:]}")
         return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
@@ -149,7 +149,7 @@ def cni():
                  statistics.median(took["exec"]))
 
 
-BENCHES = {"packet": [program("packet_bench"), pod_to_pod], "policy": [program("policy_bench")], "cni": [cni],
+BENCHES = {"packet": [program("packet_bench"), pod_to_pod], "policy": [program("policy_bench")], "cni": [program("cni_bench", f"{BUILD}/cni-bin", REFERENCE), cni],
            "edge": [program("edge_bench")], "services": [lambda: scale(f"{BUILD}/bin"), lambda: connections(f"{BUILD}/bin")]}
 
 
