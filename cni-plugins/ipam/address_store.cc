@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::string_view kLineBreak = "\r\n";
 constexpr size_t kMaxRecord = 1024;
-constexpr const char* kNew = "/.new";  // one name, under the lock: what is left there by a killed one is lost
+constexpr const char* kNew = "/.new";  // one name, under the lock: the next removes what a killed one left
 
 std::string trimmed(std::string_view text) {
   const size_t first = text.find_first_not_of(" \t\r\n"), last = text.find_last_not_of(" \t\r\n");
@@ -52,6 +52,7 @@ Result<AddressStore> AddressStore::lock(std::string folder) {
   Fd fd(::open(path.c_str(), O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd) return fail_errno(errno, "open {}", path);
   TRY(take_lock(fd.get(), path));
+  TRY(remove_file(folder + kNew));
   return AddressStore(std::move(folder), std::move(fd));
 }
 
