@@ -6,10 +6,10 @@
 #include <algorithm>
 #include <set>
 
-#include "cni-plugins/arguments.h"
 #include "cni-plugins/delegate.h"
 #include "cni-plugins/fields.h"
 #include "cni-plugins/host_rules.h"
+#include "cni-plugins/mac.h"
 #include "cni-plugins/plugins.h"
 #include "cni-plugins/pod_interface.h"
 
@@ -17,11 +17,11 @@ namespace thalweg::cni {
 
 namespace {
 
-constexpr int kAttempts = 10;       // names for the host's end
 constexpr int kPortTries = 12'000;  // of 200 µs: as long as the reference waits for the port
 
 struct Config {
-  std::string bridge, ipam, mac, masquerade_backend;
+  std::string bridge, ipam, masquerade_backend;
+  std::optional<nl::Mac> mac;
   bool gateway = false, default_gateway = false, force_address = false, masquerade = false;
   bool hairpin = false, promiscuous = false, isolated = false;
   bool spoof_check = false, dad = false, no_interface = false, keep_default_vlan = true;
@@ -42,17 +42,6 @@ void read_trunk(Fields& fields, std::set<uint16_t>& trunk) {
       trunk.insert(static_cast<uint16_t>(each));
     if (id) trunk.insert(static_cast<uint16_t>(*id));
   }
-}
-
-// The runtime's word goes before the configuration's, and that before CNI_ARGS.
-Outcome<std::string> read_mac(const Request& request, Fields& fields) {
-  auto env = TRY(read_arguments(request.args, {"MAC"}));
-  std::string mac = env["MAC"];
-  mac = fields.object("args").object("cni").text("mac", mac);
-  mac = fields.object("runtimeConfig").text("mac", mac);
-  if (!mac.empty())
-    if (const auto parsed = nl::parse_mac(mac); !parsed) fields.refuse("mac", parsed.error().message);
-  return mac;
 }
 
 Outcome<Config> read_config(const Request& request) {
@@ -131,31 +120,11 @@ Outcome<> ensure_gateway(nl::Socket& host, const nl::Link& link, const AddressCo
   return {};
 }
 
-Result<> forward(bool v4) {
-  const char* key = v4 ? "net/ipv4/ip_forward" : "net/ipv6/conf/all/forwarding";
-  if (TRY(get_sysctl(key)) == "1") return {};
-  return set_sysctl(key, "1");
-}
-
 // ---- the pair
 
 struct Pair {
   nl::Link host, pod;
 };
-
-Outcome<std::string> create_pair(nl::Socket& host, const Netns& netns, const Request& request,
-                                 const std::string& pod_name, const Config& config) {
-  for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    const std::string name = host_name("veth", request, attempt);
-    nl::Veth veth{.name = name, .peer_name = pod_name, .peer_netns = &netns, .mtu = config.mtu};
-    if (!config.mac.empty()) veth.peer_mac = TRY(nl::parse_mac(config.mac));
-    const auto made = nl::create_veth(host, veth);
-    if (made) return name;
-    if (made.error().code != EEXIST || !nl::link_by_name(host, name))
-      return refuse(kPluginFailure, made.error().message);
-  }
-  return refuse(kPluginFailure, "no name is free for the host's end");
-}
 
 Outcome<> set_vlans(nl::Socket& host, uint32_t port, const Config& config) {
   const bool native = config.vlan != 0;
@@ -171,7 +140,7 @@ Outcome<> set_vlans(nl::Socket& host, uint32_t port, const Config& config) {
 Outcome<Pair> make_pair(nl::Socket& host, nl::Socket& pod, const Netns& netns, const Request& request,
                         const nl::Link& bridge, const Config& config) {
   TRY(check_free(pod, request.ifname));
-  const std::string name = TRY(create_pair(host, netns, request, request.ifname, config));
+  const std::string name = TRY(create_pair(host, netns, request, config.mtu, config.mac));
   Undo undo([&] { (void)nl::delete_link(host, name); });
   (void)set_sysctl("net/ipv6/conf/" + name + "/accept_ra", "0");
   const nl::Link port = TRY(nl::link_by_name(host, name));
@@ -211,13 +180,9 @@ Outcome<> add_gateways(nl::Socket& host, const nl::Link& bridge, const CniResult
                        const Config& config) {
   for (const AddressConfig& address : result.ips) {
     TRY(ensure_gateway(host, bridge, address, config.force_address));
-    TRY(forward(address.ip.is_v4()));
+    TRY(enable_forwarding(address.ip.is_v4()));
   }
   return {};
-}
-
-Interface interface_of(const nl::Link& link, const std::string& sandbox = "") {
-  return {.name = link.name, .mac = nl::mac_str(link.mac), .mtu = link.mtu, .sandbox = sandbox};
 }
 
 // What the container sends must come from its MAC address.

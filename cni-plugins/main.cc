@@ -26,6 +26,7 @@ DESCRIPTION
     thalweg-cni   the cluster's network: asks thalwegd over its socket
     loopback      sets lo up in the pod's network namespace
     bridge        joins the pod to a bridge of the host
+    ptp           joins the pod to the host by a pair of its own
     host-local    IPAM: gives addresses out of ranges, kept in files
     portmap       chained: ports of the host lead to the pod
     static        IPAM: gives the addresses the configuration says

@@ -8,6 +8,7 @@ namespace thalweg::cni {
 
 namespace {
 
+constexpr int kAttempts = 10;    // names for the host's end
 constexpr int kDadTries = 2000;  // of 5 ms, as the reference: 10 s
 
 bool has_v6(const CniResult& result) {
@@ -83,6 +84,29 @@ Outcome<> check_free(nl::Socket& pod, const std::string& ifname) {
     return refuse(kPluginFailure, fmt::format("CNI_IFNAME: {} exists in the container already", ifname));
   if (link.error().code != ENODEV) return refuse(kPluginFailure, link.error().message);
   return {};
+}
+
+Outcome<std::string> create_pair(nl::Socket& host, const Netns& netns, const Request& request, uint32_t mtu,
+                                 const std::optional<nl::Mac>& mac) {
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    const std::string name = host_name("veth", request, attempt);
+    const auto made = nl::create_veth(
+        host, {.name = name, .peer_name = request.ifname, .peer_mac = mac, .peer_netns = &netns, .mtu = mtu});
+    if (made) return name;
+    if (made.error().code != EEXIST || !nl::link_by_name(host, name))
+      return refuse(kPluginFailure, made.error().message);
+  }
+  return refuse(kPluginFailure, "no name is free for the host's end");
+}
+
+Interface interface_of(const nl::Link& link, const std::string& sandbox) {
+  return {.name = link.name, .mac = nl::mac_str(link.mac), .mtu = link.mtu, .sandbox = sandbox};
+}
+
+Result<> enable_forwarding(bool v4) {
+  const char* key = v4 ? "net/ipv4/ip_forward" : "net/ipv6/conf/all/forwarding";
+  if (TRY(get_sysctl(key)) == "1") return {};
+  return set_sysctl(key, "1");
 }
 
 Result<> configure(const Netns& netns, nl::Socket& pod, const std::string& ifname, const CniResult& result,

@@ -18,6 +18,16 @@ Outcome<std::optional<Netns>> find_netns(const Request& request);
 // Fails where the name is taken: another plugin's, or an ADD's before.
 Outcome<> check_free(nl::Socket& pod, const std::string& ifname);
 
+// A veth with one end in the container, under CNI_IFNAME, and the other here: its name.
+Outcome<std::string> create_pair(nl::Socket& host, const Netns& netns, const Request& request, uint32_t mtu,
+                                 const std::optional<nl::Mac>& mac = std::nullopt);
+
+// As a result tells it.
+Interface interface_of(const nl::Link& link, const std::string& sandbox = "");
+
+// This host passes packets of that family on.
+Result<> enable_forwarding(bool v4);
+
 // Up, with the addresses and routes of the result that are of this interface. `dad`: IPv6 addresses are tried
 // first (RFC 4862), and waited for.
 Result<> configure(const Netns& netns, nl::Socket& pod, const std::string& ifname, const CniResult& result,

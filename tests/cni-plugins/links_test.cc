@@ -1,0 +1,145 @@
+// The plugins whose interface is one link, for real: a host's namespace and a container's, read back from the
+// kernel.
+#include <algorithm>
+
+#include "tests/cni-plugins/runtime.h"
+#include "tests/cni-plugins/talk.h"
+
+namespace thalweg {
+namespace {
+
+namespace json = boost::json;
+using ::testing::HasSubstr;
+
+struct LinksTest : ::testing::Test {
+  void SetUp() override {
+    NEED_PLUGINS();
+    runtime = std::make_unique<Runtime>("cniln");
+  }
+  // `more`: its own fields; with the addresses of host-local.
+  std::string config(const std::string& type, const std::string& more = "") {
+    return bare(type, more + R"(,"ipam":{"type":"host-local","dataDir":")" + runtime->folder +
+                          R"(/data","ranges":[[{"subnet":"192.0.2.0/24"}],[{"subnet":"2001:db8::/64"}]],)"
+                          R"("routes":[{"dst":"0.0.0.0/0"},{"dst":"::/0"}]})");
+  }
+  static std::string bare(const std::string& type, const std::string& more = "") {
+    return R"({"cniVersion":"1.1.0","name":"net","type":")" + type + "\"" + more + "}";
+  }
+  static bool has_address(ScratchNetns& ns, const std::string& link, const std::string& ip) {
+    const auto all = nl::addresses(ns.socket(), nl::link_by_name(ns.socket(), link)->index).value();
+    return std::any_of(all.begin(), all.end(), [&](const auto& each) { return each.ip.str() == ip; });
+  }
+  static bool has_link(ScratchNetns& ns, const std::string& name) {
+    return nl::link_by_name(ns.socket(), name).has_value();
+  }
+  static size_t links(ScratchNetns& ns) { return nl::links(ns.socket())->size(); }
+  size_t given() {
+    size_t count = 0;
+    std::error_code none;
+    for (const auto& entry : std::filesystem::directory_iterator(runtime->folder + "/data/net", none))
+      count += Ip::parse(entry.path().filename().string()).has_value();
+    return count;
+  }
+  void check_finds(const std::string& text, const Answer& added, const char* word) {
+    const Answer checked = runtime->check(text, added);
+    EXPECT_EQ(checked.exit, 1);
+    EXPECT_THAT(checked.msg(), HasSubstr(word));
+  }
+  // What all plugins do with a name that is taken, with a DEL again, and with namespaces that are gone.
+  void repeats_and_ends(const std::string& text, const Answer& added) {
+    EXPECT_EQ(runtime->check(text, added).exit, 0) << runtime->check(text, added).out;
+    const size_t here = links(runtime->host), there = links(runtime->pod), had = given();
+    EXPECT_THAT(runtime->add(text).msg(), HasSubstr("eth0 exists"));
+    EXPECT_EQ(links(runtime->host), here);
+    EXPECT_EQ(links(runtime->pod), there);
+    EXPECT_EQ(given(), had) << "the failed ADD gave an address away, or took the first one's";
+    EXPECT_EQ(runtime->call({.command = "STATUS", .config = text}).exit, 0);
+    const std::string valid = Runtime::with(text, "cni.dev/valid-attachments",
+                                            json::array{{{"containerID", "c1"}, {"ifname", "eth0"}}});
+    EXPECT_EQ(runtime->call({.command = "GC", .config = valid}).exit, 0);
+    EXPECT_EQ(given(), had);
+    EXPECT_EQ(runtime->del(text).exit, 0);
+    EXPECT_EQ(runtime->del(text).exit, 0);
+    EXPECT_EQ(given(), 0u);
+    EXPECT_EQ(links(runtime->pod), there - 1);
+    EXPECT_NE(runtime->check(text, added).exit, 0);
+    EXPECT_EQ(runtime->call({.command = "DEL", .config = text, .netns = "/run/netns/twt-base-absent"}).exit,
+              0);
+    EXPECT_EQ(runtime->call({.command = "ADD", .config = text, .netns = "/run/netns/twt-base-absent"}).code(),
+              3);
+  }
+  void refuses(const std::string& text, const char* field) {
+    const Answer refused = runtime->add(text);
+    EXPECT_EQ(refused.exit, 1) << text;
+    EXPECT_THAT(refused.msg(), HasSubstr(field)) << text;
+    EXPECT_EQ(links(runtime->pod), 1u) << text;
+    EXPECT_EQ(given(), 0u) << text;
+  }
+  std::unique_ptr<Runtime> runtime;
+};
+
+// ---- ptp
+
+TEST_F(LinksTest, Ptp) {
+  const std::string text = config("ptp", R"(,"mtu":1400)");
+  const Answer added = runtime->add(text);
+  ASSERT_EQ(added.exit, 0) << added.out;
+  auto& pod = runtime->pod.socket();
+  auto& host = runtime->host.socket();
+  const nl::Link eth0 = nl::link_by_name(pod, "eth0").value(),
+                 end = nl::link_by_index(host, eth0.peer).value();
+  EXPECT_TRUE(eth0.up && end.up);
+  EXPECT_EQ(eth0.mtu, 1400u);
+  EXPECT_EQ(end.mtu, 1400u);
+  EXPECT_TRUE(has_address(runtime->pod, "eth0", "192.0.2.2"));
+  EXPECT_TRUE(has_address(runtime->host, end.name, "192.0.2.1"));
+  EXPECT_TRUE(has_address(runtime->host, end.name, "2001:db8::1"));
+  for (const auto& [to, by] : std::initializer_list<std::pair<const char*, const char*>>{
+           {"192.0.2.9", "192.0.2.1"}, {"203.0.113.9", "192.0.2.1"}, {"2001:db8::9", "2001:db8::1"}})
+    EXPECT_EQ(nl::route_to(pod, Ip::parse(to).value())->gateway.str(), by) << to;
+  for (const char* ip : {"192.0.2.2", "2001:db8::2"})
+    EXPECT_EQ(nl::route_to(host, Ip::parse(ip).value())->link, end.index);
+  const auto& interfaces = added.body.at("interfaces").as_array();
+  EXPECT_EQ(std::string(interfaces.at(0).at("name").as_string()), end.name);
+  EXPECT_EQ(std::string(interfaces.at(1).at("mac").as_string()), nl::mac_str(eth0.mac));
+  EXPECT_EQ(added.body.at("ips").at(0).at("interface"), 1);
+  repeats_and_ends(text, added);
+  EXPECT_EQ(links(runtime->host), 1u) << "the host's end went along";
+}
+
+TEST_F(LinksTest, PtpPodsReachEachOther) {
+  ScratchNetns other("cnilq");
+  ASSERT_EQ(runtime->add(config("ptp")).exit, 0);
+  ASSERT_EQ(
+      runtime->call({.command = "ADD", .config = config("ptp"), .id = "c2", .netns = other.path()}).exit, 0);
+  const Speaker v4(other, {SOCK_STREAM, "192.0.2.3", 80}, "four"),
+      v6(other, {SOCK_STREAM, "2001:db8::3", 80}, "six");
+  EXPECT_EQ(who_answers(runtime->pod, {SOCK_STREAM, "192.0.2.3", 80}), "four");
+  EXPECT_EQ(who_answers(runtime->pod, {SOCK_STREAM, "2001:db8::3", 80}), "six");
+}
+
+TEST_F(LinksTest, PtpCheckSeesTheHostsSide) {
+  const Answer added = runtime->add(config("ptp"));
+  ASSERT_EQ(added.exit, 0) << added.out;
+  auto& host = runtime->host.socket();
+  const uint32_t end = nl::link_by_name(runtime->pod.socket(), "eth0")->peer;
+  ASSERT_TRUE(nl::delete_route(host, {.to = Cidr::host(Ip::v4(192, 0, 2, 2)), .link = end}));
+  check_finds(config("ptp"), added, "host's route to 192.0.2.2");
+  ASSERT_TRUE(nl::delete_address(host, {.ip = Ip::v4(192, 0, 2, 1), .length = 128, .link = end}));
+  check_finds(config("ptp"), added, "lacks the address 192.0.2.1");
+  ASSERT_TRUE(nl::set_up(host, end, false));
+  check_finds(config("ptp"), added, "is down");
+}
+
+TEST_F(LinksTest, PtpRefuses) {
+  refuses(bare("ptp"), "ipam: is missing");
+  refuses(config("ptp", R"(,"mtu":-1)"), "mtu");
+  refuses(config("ptp", R"(,"ipMasq":"yes")"), "ipMasq");
+  // Found out only when the pair is made and has its address.
+  refuses(bare("ptp", R"(,"ipam":{"type":"static","addresses":[{"address":"192.0.2.9/24"}]})"),
+          "without a gateway");
+  EXPECT_EQ(links(runtime->host), 1u);
+}
+
+}  // namespace
+}  // namespace thalweg
