@@ -27,6 +27,7 @@ DESCRIPTION
     loopback      sets lo up in the pod's network namespace
     bridge        joins the pod to a bridge of the host
     ptp           joins the pod to the host by a pair of its own
+    macvlan       joins the pod to the network of one of the host's links
     host-local    IPAM: gives addresses out of ranges, kept in files
     portmap       chained: ports of the host lead to the pod
     static        IPAM: gives the addresses the configuration says

@@ -15,6 +15,7 @@ Outcome<Places> places_of(Netns netns) {
 
 Outcome<> unmake(Places& at, const Request& request, const PodLink& link) {
   if (link.unmake) return link.unmake(at);
+  TRY(nl::delete_link(at.pod, passing_name(request)));
   TRY(remove(at.pod, request.ifname));
   return {};
 }
@@ -23,6 +24,7 @@ Outcome<> unmake(Places& at, const Request& request, const PodLink& link) {
 
 Outcome<> make(Places& at, const Request& request, const PodLink& link, CniResult& result) {
   TRY(check_free(at.pod, request.ifname));
+  TRY(nl::delete_link(at.pod, passing_name(request)));  // of an ADD that was killed
   TRY(link.make(at));
   const auto made = nl::link_by_name(at.pod, request.ifname);
   if (made) return result.interfaces.push_back(interface_of(*made, request.netns)), Outcome<>();
@@ -116,6 +118,8 @@ PodLink read_pod_link(Fields& fields, std::string kind, bool needs_ipam) {
   if (needs_ipam && link.ipam.empty()) fields.refuse("ipam", "is missing: this plugin needs addresses");
   return link;
 }
+
+std::string passing_name(const Request& request) { return host_name("tmp", request); }
 
 Plugin pod_link_plugin(std::string_view name, Outcome<PodLink> (*read)(const Request&)) {
   const auto with_link = [read](auto verb) {

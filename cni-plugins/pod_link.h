@@ -39,6 +39,10 @@ struct PodLink {
 // What every such configuration has: ipam and dns.
 PodLink read_pod_link(Fields& fields, std::string kind, bool needs_ipam = false);
 
+// What the link is called while it is made, where it cannot have its own name at once: DEL and the next ADD
+// know it.
+std::string passing_name(const Request& request);
+
 // The verbs of such a plugin; `read` makes of a request, with its configuration, what is its own.
 Plugin pod_link_plugin(std::string_view name, Outcome<PodLink> (*read)(const Request&));
 
