@@ -28,6 +28,7 @@ DESCRIPTION
     bridge        joins the pod to a bridge of the host
     ptp           joins the pod to the host by a pair of its own
     macvlan       joins the pod to the network of one of the host's links
+    host-device   lends the pod a device of the host
     host-local    IPAM: gives addresses out of ranges, kept in files
     portmap       chained: ports of the host lead to the pod
     static        IPAM: gives the addresses the configuration says

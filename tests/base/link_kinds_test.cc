@@ -8,6 +8,8 @@
 
 #include <cstring>
 
+#include "base/link_move.h"
+
 namespace thalweg::nl {
 namespace {
 
@@ -57,6 +59,21 @@ TEST(LinkKinds, Macvlan) {
   expect_request(macvlan_request(kUpon7, MacvlanMode::Vepa, 2000),
                  kNameAnd7 + kind("macvlan", attribute(IFLA_MACVLAN_MODE, raw(uint32_t{MACVLAN_MODE_VEPA})) +
                                                  attribute(IFLA_MACVLAN_BC_QUEUE_LEN, raw(uint32_t{2000}))));
+}
+
+TEST(LinkKinds, AMove) {
+  const auto here = Netns::current();
+  const auto bytes = [&](const Move& move) {
+    Message request = move_request(move, *here);
+    return std::string(static_cast<const char*>(NLMSG_DATA(request.raw())),
+                       request.raw()->nlmsg_len - NLMSG_HDRLEN);
+  };
+  ifinfomsg header{};
+  header.ifi_index = 7;
+  const std::string start =
+      raw(header) + attribute(IFLA_NET_NS_FD, raw(here->fd())) + attribute(IFLA_IFNAME, text("eth0"));
+  EXPECT_EQ(bytes({7, "eth0", "ens3f0"}), start + attribute(IFLA_IFALIAS, "ens3f0"));
+  EXPECT_EQ(bytes({7, "eth0", ""}), start + attribute(IFLA_IFALIAS, ""));
 }
 
 }  // namespace
