@@ -27,6 +27,11 @@ void put_kind(Message& message, std::string_view kind, Data put_data) {
   put_data();
 }
 
+void put_kind(Message& message, std::string_view kind) {
+  const auto info = message.nest(IFLA_LINKINFO);
+  message.put_str(IFLA_INFO_KIND, kind);
+}
+
 // A number of what the kind tells of a link: of two or four bytes.
 Result<uint32_t> number_of(Socket& socket, uint32_t index, uint16_t attribute) {
   Message message(RTM_GETLINK);
@@ -65,6 +70,12 @@ Message macvlan_request(const NewLink& link, MacvlanMode mode, std::optional<uin
 
 Result<MacvlanMode> macvlan_mode(Socket& socket, uint32_t index) {
   return static_cast<MacvlanMode>(TRY(number_of(socket, index, IFLA_MACVLAN_MODE)));
+}
+
+Message dummy_request(const NewLink& link) {
+  Message message = request_for(link);
+  put_kind(message, "dummy");
+  return message;
 }
 
 }  // namespace thalweg::nl

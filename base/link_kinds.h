@@ -26,4 +26,6 @@ enum class MacvlanMode : uint32_t { Private = 1, Vepa = 2, Bridge = 4, Passthru 
 Message macvlan_request(const NewLink& link, MacvlanMode mode, std::optional<uint32_t> queue = {});
 Result<MacvlanMode> macvlan_mode(Socket& socket, uint32_t index);
 
+Message dummy_request(const NewLink& link);
+
 }  // namespace thalweg::nl

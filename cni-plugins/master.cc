@@ -46,9 +46,10 @@ Outcome<> make_upon(Places& at, const Request& request, const Master& wanted, nl
 }
 
 Outcome<> check_upon(Places& at, const Master& wanted, const nl::Link& link) {
-  const nl::Link master = TRY(find_master(at, wanted));
-  if (!wanted.name.empty() && link.peer != master.index)
-    return refuse(kPluginFailure, fmt::format("{} stands upon another link than {}", link.name, master.name));
+  if (!wanted.name.empty())
+    if (const nl::Link master = TRY(find_master(at, wanted)); link.peer != master.index)
+      return refuse(kPluginFailure,
+                    fmt::format("{} stands upon another link than {}", link.name, master.name));
   if (wanted.mtu != 0 && wanted.mtu != link.mtu)
     return refuse(kPluginFailure, fmt::format("{} has the MTU {}, not {}", link.name, link.mtu, wanted.mtu));
   return {};

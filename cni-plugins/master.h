@@ -19,7 +19,7 @@ Master read_master(Fields& fields);  // master, linkInContainer, mtu
 // Made in the container, under CNI_IFNAME.
 Outcome<> make_upon(Places& at, const Request& request, const Master& wanted, nl::NewLink link,
                     const std::function<nl::Message(const nl::NewLink&)>& say);
-// The master is there, and is the link's.
+// The master, where one is named, is there and is the link's.
 Outcome<> check_upon(Places& at, const Master& wanted, const nl::Link& link);
 
 }  // namespace thalweg::cni

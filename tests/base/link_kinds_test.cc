@@ -61,6 +61,12 @@ TEST(LinkKinds, Macvlan) {
                                                  attribute(IFLA_MACVLAN_BC_QUEUE_LEN, raw(uint32_t{2000}))));
 }
 
+TEST(LinkKinds, Dummy) {
+  expect_request(dummy_request({.name = "eth0"}),
+                 attribute(IFLA_IFNAME, text("eth0")) +
+                     attribute(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, text("dummy"))));
+}
+
 TEST(LinkKinds, AMove) {
   const auto here = Netns::current();
   const auto bytes = [&](const Move& move) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/link_kinds.h"
 #include "tests/cni-plugins/runtime.h"
 
 namespace thalweg {
@@ -71,6 +72,12 @@ struct LinksTest : ::testing::Test {
     EXPECT_THAT(refused.msg(), ::testing::HasSubstr(field)) << text;
     EXPECT_EQ(links(runtime->pod), 1u) << text;
     EXPECT_EQ(given(), 0u) << text;
+  }
+  // The kernel's own word where it lacks that kind of link; "" where it has it.
+  std::string lacks(const nl::NewLink& link, nl::Message request) {
+    const auto made = nl::create_link(runtime->pod.socket(), link, std::move(request));
+    (void)nl::delete_link(runtime->pod.socket(), link.name);
+    return made || made.error().code != EOPNOTSUPP ? "" : made.error().message;
   }
   std::unique_ptr<Runtime> runtime;
 };
