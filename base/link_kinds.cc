@@ -78,4 +78,14 @@ Message dummy_request(const NewLink& link) {
   return message;
 }
 
+Message vlan_request(const NewLink& link, uint16_t id) {
+  Message message = request_for(link);
+  put_kind(message, "vlan", [&] { message.put_u16(IFLA_VLAN_ID, id); });
+  return message;
+}
+
+Result<uint16_t> vlan_id(Socket& socket, uint32_t index) {
+  return static_cast<uint16_t>(TRY(number_of(socket, index, IFLA_VLAN_ID)));
+}
+
 }  // namespace thalweg::nl

@@ -28,4 +28,7 @@ Result<MacvlanMode> macvlan_mode(Socket& socket, uint32_t index);
 
 Message dummy_request(const NewLink& link);
 
+Message vlan_request(const NewLink& link, uint16_t id);  // 802.1Q, 0–4094
+Result<uint16_t> vlan_id(Socket& socket, uint32_t index);
+
 }  // namespace thalweg::nl

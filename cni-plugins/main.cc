@@ -30,6 +30,7 @@ DESCRIPTION
     macvlan       joins the pod to the network of one of the host's links
     host-device   lends the pod a device of the host
     dummy         a link of the pod's that leads nowhere
+    vlan          joins the pod to a VLAN of one of the host's links
     host-local    IPAM: gives addresses out of ranges, kept in files
     portmap       chained: ports of the host lead to the pod
     static        IPAM: gives the addresses the configuration says

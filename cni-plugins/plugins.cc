@@ -5,9 +5,10 @@
 namespace thalweg::cni {
 
 const std::vector<Plugin>& plugins() {
-  static const std::vector<Plugin> all = {
-      cluster_plugin(),     loopback_plugin(), bridge_plugin(),     ptp_plugin(),    macvlan_plugin(),
-      host_device_plugin(), dummy_plugin(),    host_local_plugin(), static_plugin(), portmap_plugin()};
+  static const std::vector<Plugin> all = {cluster_plugin(), loopback_plugin(), bridge_plugin(),
+                                          ptp_plugin(),     macvlan_plugin(),  host_device_plugin(),
+                                          dummy_plugin(),   vlan_plugin(),     host_local_plugin(),
+                                          static_plugin(),  portmap_plugin()};
   return all;
 }
 

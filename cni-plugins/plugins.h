@@ -12,6 +12,7 @@ Plugin ptp_plugin();          // a veth to the host alone
 Plugin macvlan_plugin();      // a link upon one of the host's, with its own MAC
 Plugin host_device_plugin();  // a device of the host
 Plugin dummy_plugin();        // a link that leads nowhere
+Plugin vlan_plugin();         // a VLAN of one of the host's links
 Plugin host_local_plugin();   // addresses out of ranges, kept in files
 Plugin portmap_plugin();      // ports of the host lead to the container
 Plugin static_plugin();       // addresses as the configuration says

@@ -67,6 +67,11 @@ TEST(LinkKinds, Dummy) {
                      attribute(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, text("dummy"))));
 }
 
+TEST(LinkKinds, Vlan) {
+  for (const uint16_t id : {0, 7, 4094})
+    expect_request(vlan_request(kUpon7, id), kNameAnd7 + kind("vlan", attribute(IFLA_VLAN_ID, raw(id))));
+}
+
 TEST(LinkKinds, AMove) {
   const auto here = Netns::current();
   const auto bytes = [&](const Move& move) {

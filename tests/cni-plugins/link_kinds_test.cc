@@ -7,15 +7,25 @@ namespace {
 
 using ::testing::HasSubstr;
 
-struct LinkKindsTest : LinksTest {
-  nl::Link eth0() { return nl::link_by_name(runtime->pod.socket(), "eth0").value(); }
+struct LinkKindsTest : MasterTest {
+  // The name and the master of a link of the container's, to see whether the kernel has the kind.
+  nl::NewLink probe() {
+    auto& pod = runtime->pod.socket();
+    if (!has_link(runtime->pod, "net0")) {
+      EXPECT_TRUE(nl::create_veth(pod, {.name = "net0", .peer_name = "net1"}));
+    }
+    return {.name = "probe", .on = nl::link_by_name(pod, "net0")->index};
+  }
+  void forget_probe() { EXPECT_TRUE(nl::delete_link(runtime->pod.socket(), std::string("net0"))); }
 };
 
-#define NEED_KIND(...) \
-  if (const std::string word = lacks(__VA_ARGS__); !word.empty()) GTEST_SKIP() << "this kernel: " << word
+#define NEED_KIND(request, ...)                                                                    \
+  if (const std::string word = lacks(probe(), nl::request(probe(), ##__VA_ARGS__)); !word.empty()) \
+    GTEST_SKIP() << "this kernel: " << word;                                                       \
+  forget_probe()
 
 TEST_F(LinkKindsTest, Dummy) {
-  NEED_KIND({.name = "probe"}, nl::dummy_request({.name = "probe"}));
+  NEED_KIND(dummy_request);
   const Answer added = runtime->add(config("dummy"));
   ASSERT_EQ(added.exit, 0) << added.out;
   EXPECT_EQ(eth0().kind, "dummy");
@@ -28,6 +38,39 @@ TEST_F(LinkKindsTest, Dummy) {
 TEST_F(LinkKindsTest, DummyRefuses) {
   refuses(bare("dummy"), "ipam: is missing");
   refuses(bare("dummy", R"(,"ipam":{"type":5})"), "ipam.type");
+}
+
+TEST_F(LinkKindsTest, Vlan) {
+  NEED_KIND(vlan_request, 7);
+  const auto vlan = [&](const std::string& more) { return config("vlan", R"(,"master":"up0")" + more); };
+  const std::string text = vlan(R"(,"vlanId":7,"mtu":1400)");
+  const Answer added = runtime->add(text);
+  ASSERT_EQ(added.exit, 0) << added.out;
+  EXPECT_EQ(eth0().kind, "vlan");
+  EXPECT_EQ(eth0().mtu, 1400u);
+  EXPECT_EQ(nl::vlan_id(runtime->pod.socket(), eth0().index).value(), 7);
+  EXPECT_TRUE(has_address(runtime->pod, "eth0", "192.0.2.2"));
+  check_finds(vlan(R"(,"vlanId":8)"), added, "of VLAN 7, not 8");
+  check_finds(vlan(R"(,"vlanId":7,"mtu":1401)"), added, "MTU");
+  repeats_and_ends(text, added);
+}
+
+TEST_F(LinkKindsTest, VlanUponALinkOfTheContainer) {
+  NEED_KIND(vlan_request, 7);
+  (void)probe();
+  const std::string text = config("vlan", R"(,"master":"net0","linkInContainer":true,"vlanId":7)");
+  const Answer added = runtime->add(text);
+  ASSERT_EQ(added.exit, 0) << added.out;
+  EXPECT_EQ(eth0().peer, nl::link_by_name(runtime->pod.socket(), "net0")->index);
+  EXPECT_EQ(runtime->del(text).exit, 0);
+}
+
+TEST_F(LinkKindsTest, VlanRefuses) {
+  refuses(config("vlan", R"(,"vlanId":7)"), "master: is missing");
+  refuses(config("vlan", R"(,"master":"up0","vlanId":4095)"), "vlanId");
+  refuses(config("vlan", R"(,"master":"gone","vlanId":7)"), "master: link gone");
+  refuses(config("vlan", R"(,"master":"up0","vlanId":7,"mtu":1451)"), "mtu: 1451 is more than up0's, 1450");
+  refuses(bare("vlan", R"(,"master":"up0","vlanId":7)"), "ipam: is missing");
 }
 
 }  // namespace

@@ -74,24 +74,8 @@ TEST_F(LinksTest, PtpRefuses) {
 
 // ---- macvlan
 
-// The master: a host's link with somebody at its other end.
-struct MacvlanTest : LinksTest {
-  void SetUp() override {
-    LinksTest::SetUp();
-    if (IsSkipped()) return;
-    wire = std::make_unique<ScratchNetns>("cnilw");
-    auto& host = runtime->host.socket();
-    ASSERT_TRUE(nl::create_veth(
-        host, {.name = "up0", .peer_name = "eth0", .peer_netns = &wire->netns(), .mtu = 1450}));
-    const uint32_t up0 = nl::link_by_name(host, "up0")->index,
-                   far = nl::link_by_name(wire->socket(), "eth0")->index;
-    ASSERT_TRUE(nl::set_up(host, up0));
-    ASSERT_TRUE(nl::set_up(wire->socket(), far));
-    ASSERT_TRUE(nl::set_address(wire->socket(), {.ip = Ip::v4(192, 0, 2, 1), .length = 120, .link = far}));
-  }
+struct MacvlanTest : MasterTest {
   std::string macvlan(const std::string& more = "") { return config("macvlan", R"(,"master":"up0")" + more); }
-  nl::Link eth0() { return nl::link_by_name(runtime->pod.socket(), "eth0").value(); }
-  std::unique_ptr<ScratchNetns> wire;
 };
 
 TEST_F(MacvlanTest, AddCheckDel) {
