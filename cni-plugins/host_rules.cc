@@ -112,6 +112,10 @@ std::string owner_of(const Request& request) {
   return owner_of(request.network, {request.container_id, request.ifname});
 }
 
+bool is_of_network(const std::string& owner, const std::string& network) {
+  return owner.starts_with(network_part(network));
+}
+
 Result<HostRules> HostRules::open() { return HostRules(TRY(nft::open_netfilter())); }
 
 Result<std::vector<nft::Placed>> HostRules::rules_of(Purpose purpose) {
@@ -135,21 +139,11 @@ Result<> HostRules::set(const std::string& owner, const std::vector<Purpose>& pu
   return change.commit(netfilter_);
 }
 
-// Somebody else may have removed one between our look and our change: then we look again.
 Result<> HostRules::remove_if(const std::vector<Purpose>& purposes,
                               const std::function<bool(const std::string&)>& unwanted) {
-  constexpr int kTries = 20;
-  Result<> done;
-  for (int i = 0; i < kTries; ++i) {
-    nft::Change change(family_of(purposes.front()), kTable);
-    for (const Purpose purpose : purposes)
-      for (const nft::Placed& rule : TRY(rules_of(purpose)))
-        if (unwanted(rule.comment)) change.remove(rule);
-    if (change.empty()) return {};
-    done = change.commit(netfilter_);
-    if (done || done.error().code != ENOENT) return done;
-  }
-  return done;
+  for (const Purpose purpose : purposes)
+    TRY(nft::remove_rules(netfilter_, family_of(purpose), kTable, chain_of(purpose), unwanted));
+  return {};
 }
 
 Result<> HostRules::remove(const std::string& owner, const std::vector<Purpose>& purposes) {
@@ -161,7 +155,7 @@ Result<> HostRules::collect(const std::string& network, const std::vector<Attach
   std::set<std::string> keep;
   for (const Attachment& attachment : valid) keep.insert(owner_of(network, attachment));
   return remove_if(purposes, [&](const std::string& comment) {
-    return comment.starts_with(network_part(network)) && !keep.contains(comment);
+    return is_of_network(comment, network) && !keep.contains(comment);
   });
 }
 

@@ -20,6 +20,7 @@ enum class Purpose : uint8_t { Masquerade, HostPorts, HostPortMasquerade, SpoofC
 // Written into each rule of an attachment; no two attachments have the same.
 std::string owner_of(const std::string& network, const Attachment& attachment);
 std::string owner_of(const Request& request);
+bool is_of_network(const std::string& owner, const std::string& network);
 
 class HostRules {
  public:

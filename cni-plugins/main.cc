@@ -23,18 +23,8 @@ DESCRIPTION
     input, the result or an error object goes to standard output. The name it is
     called by picks the plugin:
 
-    thalweg-cni   the cluster's network: asks thalwegd over its socket
-    loopback      sets lo up in the pod's network namespace
-    bridge        joins the pod to a bridge of the host
-    ptp           joins the pod to the host by a pair of its own
-    macvlan       joins the pod to the network of one of the host's links
-    host-device   lends the pod a device of the host
-    dummy         a link of the pod's that leads nowhere
-    vlan          joins the pod to a VLAN of one of the host's links
-    host-local    IPAM: gives addresses out of ranges, kept in files
-    portmap       chained: ports of the host lead to the pod
-    static        IPAM: gives the addresses the configuration says
-
+)";
+constexpr const char* kHelpRest = R"(
     The verbs are ADD, DEL, CHECK, GC, STATUS and VERSION.
 
 OPTIONS
@@ -52,9 +42,17 @@ EXIT STATUS
 )";
 constexpr const char* kCompletion = "complete -W '--help -h --version --completion' thalweg-cni\n";
 
+bool print_help() {
+  bool written = std::fputs(kHelp, stdout) >= 0;
+#define PLUGIN(symbol, name, what) written &= std::printf("    %-12s  %s\n", name, what) >= 0;
+#include "cni-plugins/plugins.def"
+#undef PLUGIN
+  return written && std::fputs(kHelpRest, stdout) >= 0;
+}
+
 // Somebody typed it: a runtime always sets CNI_COMMAND.
 int run_typed(std::string_view flag, std::string_view value) {
-  if (flag == "--help" || flag == "-h") return std::fputs(kHelp, stdout) < 0;
+  if (flag == "--help" || flag == "-h") return !print_help();
   if (flag == "--version") return std::printf("thalweg-cni %s\n", THALWEG_VERSION) < 0;
   if (flag == "--completion" && value == "bash") return std::fputs(kCompletion, stdout) < 0;
   constexpr std::string_view kFlags[] = {"--help", "--version", "--completion"};

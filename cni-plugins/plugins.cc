@@ -4,18 +4,15 @@
 
 namespace thalweg::cni {
 
-const std::vector<Plugin>& plugins() {
-  static const std::vector<Plugin> all = {cluster_plugin(), loopback_plugin(), bridge_plugin(),
-                                          ptp_plugin(),     macvlan_plugin(),  host_device_plugin(),
-                                          dummy_plugin(),   vlan_plugin(),     host_local_plugin(),
-                                          static_plugin(),  portmap_plugin()};
-  return all;
-}
-
 const Plugin* find_plugin(std::string_view name) {
-  const auto it = std::find_if(plugins().begin(), plugins().end(),
-                               [&](const Plugin& plugin) { return plugin.name == name; });
-  return it == plugins().end() ? nullptr : &*it;
+  static const Plugin all[] = {
+#define PLUGIN(symbol, name, what) symbol##_plugin(),
+#include "cni-plugins/plugins.def"
+#undef PLUGIN
+  };
+  const Plugin* found =
+      std::find_if(std::begin(all), std::end(all), [&](const Plugin& one) { return one.name == name; });
+  return found == std::end(all) ? nullptr : found;
 }
 
 }  // namespace thalweg::cni

@@ -16,7 +16,10 @@ namespace {
 constexpr uint8_t kCommentType = 0;  // NFTNL_UDATA_RULE_COMMENT of libnftnl: nft(8) prints it
 
 uint16_t type_of(uint16_t type) { return static_cast<uint16_t>(NFNL_SUBSYS_NFTABLES << 8 | type); }
-uint8_t number_of(Family family) { return family == Family::Inet ? NFPROTO_INET : NFPROTO_BRIDGE; }
+uint8_t number_of(Family family) {
+  constexpr uint8_t kNumbers[] = {NFPROTO_INET, NFPROTO_BRIDGE, NFPROTO_IPV4, NFPROTO_IPV6};
+  return kNumbers[static_cast<size_t>(family)];
+}
 
 nl::Message batch_end(uint16_t type) {
   nl::Message message(type);
@@ -80,12 +83,21 @@ void Change::flush(const std::string& chain) {
 
 void Change::add_rule(const std::string& chain, const std::string& comment,
                       const std::function<void(Expressions&)>& say) {
-  nl::Message& message = request(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND);
+  put_rule(NLM_F_CREATE | NLM_F_APPEND, chain, comment, say);
+}
+void Change::insert_rule(const std::string& chain, const std::string& comment,
+                         const std::function<void(Expressions&)>& say) {
+  put_rule(NLM_F_CREATE, chain, comment, say);
+}
+
+void Change::put_rule(uint16_t flags, const std::string& chain, const std::string& comment,
+                      const std::function<void(Expressions&)>& say) {
+  nl::Message& message = request(NFT_MSG_NEWRULE, flags);
   message.put_str(NFTA_RULE_TABLE, table_);
   message.put_str(NFTA_RULE_CHAIN, chain);
   {
     const auto list = message.nest(NFTA_RULE_EXPRESSIONS | NLA_F_NESTED);
-    Expressions expressions(message);
+    Expressions expressions(message, family_ == Family::Inet);
     say(expressions);
   }
   if (comment.empty()) return;
@@ -124,6 +136,22 @@ Result<std::vector<Placed>> rules(nl::Socket& netfilter, Family family, const st
   auto all = netfilter.dump<Placed>(message, decode_rule);
   if (!all && all.error().code == ENOENT) return std::vector<Placed>();
   return context(std::move(all), "nftables rules of {} {}", table, chain);
+}
+
+Result<> remove_rules(nl::Socket& netfilter, Family family, const std::string& table,
+                      const std::string& chain,
+                      const std::function<bool(const std::string& comment)>& unwanted) {
+  constexpr int kTries = 20;
+  Result<> done;
+  for (int i = 0; i < kTries; ++i) {
+    Change change(family, table);
+    for (const Placed& rule : TRY(rules(netfilter, family, table, chain)))
+      if (unwanted(rule.comment)) change.remove(rule);
+    if (change.empty()) return {};
+    done = change.commit(netfilter);
+    if (done || done.error().code != ENOENT) return done;
+  }
+  return done;
 }
 
 }  // namespace thalweg::nft

@@ -12,7 +12,7 @@
 
 namespace thalweg::nft {
 
-enum class Family : uint8_t { Inet, Bridge };
+enum class Family : uint8_t { Inet, Bridge, V4, V6 };
 
 // Where a base chain stands: netfilter's hook and the priority within it (lower is earlier).
 struct Hook {
@@ -38,6 +38,9 @@ class Change {
   void flush(const std::string& chain);  // its rules; the chain must be there, or be added before
   void add_rule(const std::string& chain, const std::string& comment,
                 const std::function<void(Expressions&)>& say);
+  // Before all that are there.
+  void insert_rule(const std::string& chain, const std::string& comment,
+                   const std::function<void(Expressions&)>& say);
   void remove(const Placed& rule);
 
   bool empty() const { return requests_.empty(); }
@@ -46,6 +49,8 @@ class Change {
 
  private:
   nl::Message& request(uint16_t type, uint16_t flags);
+  void put_rule(uint16_t flags, const std::string& chain, const std::string& comment,
+                const std::function<void(Expressions&)>& say);
   Family family_;
   std::string table_;
   std::vector<nl::Message> requests_;
@@ -56,6 +61,12 @@ Result<nl::Socket> open_netfilter();
 // Of the chain, or of all for "". No such table or chain: no rules.
 Result<std::vector<Placed>> rules(nl::Socket& netfilter, Family family, const std::string& table,
                                   const std::string& chain = "");
+
+// Those of the chain whose comments are unwanted. Somebody else may remove one between our look and our
+// change: then we look again.
+Result<> remove_rules(nl::Socket& netfilter, Family family, const std::string& table,
+                      const std::string& chain,
+                      const std::function<bool(const std::string& comment)>& unwanted);
 
 inline constexpr size_t kMaxComment = 253;  // bytes
 

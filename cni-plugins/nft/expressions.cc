@@ -4,6 +4,8 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nf_tables_compat.h>
+#include <linux/netfilter/xt_conntrack.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 
@@ -106,8 +108,10 @@ void Expressions::verdict(int32_t code, const std::string& chain) {
 
 void Expressions::address(Side side, const Cidr& subnet, Match match) {
   const bool v4 = subnet.is_v4(), source = side == Side::Source;
-  meta(NFT_META_NFPROTO);
-  compare(std::string(1, v4 ? NFPROTO_IPV4 : NFPROTO_IPV6));
+  if (mixed_) {
+    meta(NFT_META_NFPROTO);
+    compare(std::string(1, v4 ? NFPROTO_IPV4 : NFPROTO_IPV6));
+  }
   load(NFT_PAYLOAD_NETWORK_HEADER, v4 ? (source ? 12 : 16) : (source ? 8 : 24), v4 ? 4 : 16);
   if (subnet.length() < 128) keep_bits(mask_of(subnet));
   compare(bytes_of(subnet.ip()), match);
@@ -123,6 +127,13 @@ void Expressions::input_link(const std::string& name) {
   std::string padded = name;
   padded.resize(IFNAMSIZ);
   compare(padded);
+}
+
+void Expressions::output_link(const std::string& name, Match match) {
+  meta(NFT_META_OIFNAME);
+  std::string padded = name;
+  padded.resize(IFNAMSIZ);
+  compare(padded, match);
 }
 
 void Expressions::protocol(uint8_t protocol) {
@@ -146,13 +157,13 @@ void Expressions::destination_is_local() {
 }
 
 void Expressions::established() {
-  {
-    const Open open(message_, "ct");
-    put_be32(message_, NFTA_CT_KEY, NFT_CT_STATE);
-    put_be32(message_, NFTA_CT_DREG, kValue);
-  }
-  keep_bits(native(NF_CT_STATE_BIT(IP_CT_ESTABLISHED) | NF_CT_STATE_BIT(IP_CT_RELATED)));
-  compare(native(0), Match::IsNot);
+  xt_conntrack_mtinfo3 info{};
+  info.match_flags = XT_CONNTRACK_STATE;
+  info.state_mask = XT_CONNTRACK_STATE_BIT(IP_CT_ESTABLISHED) | XT_CONNTRACK_STATE_BIT(IP_CT_RELATED);
+  const Open open(message_, "match");
+  message_.put_str(NFTA_MATCH_NAME, "conntrack");
+  put_be32(message_, NFTA_MATCH_REV, 3);
+  message_.put(NFTA_MATCH_INFO, &info, sizeof info);
 }
 
 void Expressions::dnat(const Ip& to, uint16_t port) {

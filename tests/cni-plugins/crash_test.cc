@@ -28,6 +28,10 @@ struct CrashTest : ::testing::Test {
         R"([{"hostPort":80,"containerPort":8080,"protocol":"tcp"},{"hostPort":53,"containerPort":53,"protocol":"udp"}]}})";
     return Runtime::with(text, "prevResult", added.body);
   }
+  std::string firewall() {
+    return Runtime::with(R"({"cniVersion":"1.1.0","name":"net","type":"firewall"})", "prevResult",
+                         added.body);
+  }
   std::string collected(const std::string& config) {
     return Runtime::with(config, "cni.dev/valid-attachments", json::array());
   }
@@ -52,6 +56,10 @@ struct CrashTest : ::testing::Test {
           for (const auto purpose : {cni::Purpose::Masquerade, cni::Purpose::HostPorts,
                                      cni::Purpose::HostPortMasquerade, cni::Purpose::SpoofCheck})
             count += TRY(rules.count(cni::owner_of("net", {"c1", "eth0"}), purpose));
+          auto netfilter = TRY(nft::open_netfilter());
+          for (const auto family : {nft::Family::V4, nft::Family::V6})
+            for (const auto& rule : TRY(nft::rules(netfilter, family, "filter", "CNI-FORWARD")))
+              count += rule.comment == cni::owner_of("net", {"c1", "eth0"});
           return count;
         })
         .value();
@@ -82,9 +90,11 @@ struct CrashTest : ::testing::Test {
     ASSERT_EQ(added.exit, 0) << added.out;
     const Answer mapped = runtime->add(portmap());
     ASSERT_EQ(mapped.exit, 0) << mapped.out;
+    const Answer passed = runtime->add(firewall());
+    ASSERT_EQ(passed.exit, 0) << passed.out;
   }
   void del_all(const std::string& when) {
-    for (const std::string& config : {portmap(), bridge()}) {
+    for (const std::string& config : {firewall(), portmap(), bridge()}) {
       const Answer gone = runtime->del(config);
       EXPECT_EQ(gone.exit, 0) << when << ": " << gone.out;
     }
@@ -124,7 +134,7 @@ TEST_F(CrashTest, KilledAtEverySystemCall) {
   del_all("the first time");
   const auto nothing = [] {};
   const auto all = [this] { add_all(); };
-  const auto before_portmap = [this] {
+  const auto behind_bridge = [this] {
     added = runtime->add(bridge());
     ASSERT_EQ(added.exit, 0) << added.out;
   };
@@ -132,7 +142,13 @@ TEST_F(CrashTest, KilledAtEverySystemCall) {
   points += for_every_call(
       "ADD", [this] { return bridge(); }, nothing);
   points += for_every_call(
-      "ADD", [this] { return portmap(); }, before_portmap);
+      "ADD", [this] { return portmap(); }, behind_bridge);
+  points += for_every_call(
+      "ADD", [this] { return firewall(); }, behind_bridge);
+  points += for_every_call(
+      "DEL", [this] { return firewall(); }, all);
+  points += for_every_call(
+      "GC", [this] { return collected(firewall()); }, all);
   points += for_every_call(
       "DEL", [this] { return portmap(); }, all);
   points += for_every_call(
@@ -141,7 +157,7 @@ TEST_F(CrashTest, KilledAtEverySystemCall) {
       "GC", [this] { return collected(portmap()); }, all);
   points += for_every_call(
       "GC", [this] { return collected(bridge()); }, all);
-  EXPECT_GE(points, 400);
+  EXPECT_GE(points, 500);
   add_all();
   EXPECT_EQ(runtime->check(bridge(), added).exit, 0);
   del_all("at the end");
