@@ -84,6 +84,16 @@ Message vlan_request(const NewLink& link, uint16_t id) {
   return message;
 }
 
+Message ipvlan_request(const NewLink& link, IpvlanMode mode) {
+  Message message = request_for(link);
+  put_kind(message, "ipvlan", [&] { message.put_u16(IFLA_IPVLAN_MODE, static_cast<uint16_t>(mode)); });
+  return message;
+}
+
+Result<IpvlanMode> ipvlan_mode(Socket& socket, uint32_t index) {
+  return static_cast<IpvlanMode>(TRY(number_of(socket, index, IFLA_IPVLAN_MODE)));
+}
+
 Result<uint16_t> vlan_id(Socket& socket, uint32_t index) {
   return static_cast<uint16_t>(TRY(number_of(socket, index, IFLA_VLAN_ID)));
 }

@@ -31,4 +31,8 @@ Message dummy_request(const NewLink& link);
 Message vlan_request(const NewLink& link, uint16_t id);  // 802.1Q, 0–4094
 Result<uint16_t> vlan_id(Socket& socket, uint32_t index);
 
+enum class IpvlanMode : uint16_t { L2 = 0, L3 = 1, L3s = 2 };
+Message ipvlan_request(const NewLink& link, IpvlanMode mode);
+Result<IpvlanMode> ipvlan_mode(Socket& socket, uint32_t index);
+
 }  // namespace thalweg::nl

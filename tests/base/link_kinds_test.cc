@@ -72,6 +72,15 @@ TEST(LinkKinds, Vlan) {
     expect_request(vlan_request(kUpon7, id), kNameAnd7 + kind("vlan", attribute(IFLA_VLAN_ID, raw(id))));
 }
 
+TEST(LinkKinds, Ipvlan) {
+  for (const auto& [mode, number] : {std::pair{IpvlanMode::L2, IPVLAN_MODE_L2},
+                                     {IpvlanMode::L3, IPVLAN_MODE_L3},
+                                     {IpvlanMode::L3s, IPVLAN_MODE_L3S}})
+    expect_request(
+        ipvlan_request(kUpon7, mode),
+        kNameAnd7 + kind("ipvlan", attribute(IFLA_IPVLAN_MODE, raw(static_cast<uint16_t>(number)))));
+}
+
 TEST(LinkKinds, AMove) {
   const auto here = Netns::current();
   const auto bytes = [&](const Move& move) {

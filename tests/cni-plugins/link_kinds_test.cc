@@ -57,7 +57,7 @@ TEST_F(LinkKindsTest, Vlan) {
 
 TEST_F(LinkKindsTest, VlanUponALinkOfTheContainer) {
   NEED_KIND(vlan_request, 7);
-  (void)probe();
+  ASSERT_TRUE(nl::set_up(runtime->pod.socket(), probe().on));  // the kernel wants it up before its VLANs
   const std::string text = config("vlan", R"(,"master":"net0","linkInContainer":true,"vlanId":7)");
   const Answer added = runtime->add(text);
   ASSERT_EQ(added.exit, 0) << added.out;
@@ -71,6 +71,52 @@ TEST_F(LinkKindsTest, VlanRefuses) {
   refuses(config("vlan", R"(,"master":"gone","vlanId":7)"), "master: link gone");
   refuses(config("vlan", R"(,"master":"up0","vlanId":7,"mtu":1451)"), "mtu: 1451 is more than up0's, 1450");
   refuses(bare("vlan", R"(,"master":"up0","vlanId":7)"), "ipam: is missing");
+}
+
+TEST_F(LinkKindsTest, Ipvlan) {
+  NEED_KIND(ipvlan_request, nl::IpvlanMode::L2);
+  const auto ipvlan = [&](const std::string& more) { return config("ipvlan", R"(,"master":"up0")" + more); };
+  for (const auto& [name, mode] : std::initializer_list<std::pair<std::string, nl::IpvlanMode>>{
+           {"l3", nl::IpvlanMode::L3}, {"l3s", nl::IpvlanMode::L3s}, {"l2", nl::IpvlanMode::L2}}) {
+    const std::string text = ipvlan(R"(,"mtu":1400,"mode":")" + name + "\"");
+    const Answer added = runtime->add(text);
+    ASSERT_EQ(added.exit, 0) << added.out;
+    EXPECT_EQ(nl::ipvlan_mode(runtime->pod.socket(), eth0().index).value(), mode);
+    EXPECT_EQ(eth0().mac, nl::link_by_name(runtime->host.socket(), "up0")->mac);
+    EXPECT_EQ(eth0().mtu, 1400u);
+    const std::string address(added.body.at("ips").at(0).at("address").as_string());
+    EXPECT_TRUE(has_address(runtime->pod, "eth0", address.substr(0, address.find('/'))));
+    check_finds(ipvlan(name == "l2" ? R"(,"mode":"l3")" : ""), added, "has the mode " + name);
+    repeats_and_ends(text, added);
+  }
+}
+
+TEST_F(LinkKindsTest, IpvlanBehindAnotherPlugin) {
+  NEED_KIND(ipvlan_request, nl::IpvlanMode::L2);
+  const boost::json::value before = {{"cniVersion", "1.1.0"},
+                                     {"interfaces", {{{"name", "up0"}}}},
+                                     {"ips", {{{"address", "198.51.100.9/24"}, {"interface", 0}}}}};
+  const std::string text = Runtime::with(bare("ipvlan"), "prevResult", before);
+  const Answer added = runtime->add(text);
+  ASSERT_EQ(added.exit, 0) << added.out;
+  EXPECT_EQ(eth0().peer, nl::link_by_name(runtime->host.socket(), "up0")->index);
+  EXPECT_TRUE(has_address(runtime->pod, "eth0", "198.51.100.9"));
+  EXPECT_EQ(added.body.at("interfaces").as_array().size(), 1u);
+  EXPECT_EQ(runtime->check(bare("ipvlan"), added).exit, 0);
+  EXPECT_EQ(runtime->del(text).exit, 0);
+}
+
+TEST_F(LinkKindsTest, IpvlanRefuses) {
+  refuses(config("ipvlan", R"(,"mode":"bridge")"), "mode");
+  refuses(config("ipvlan"), "master: none is named");
+  refuses(bare("ipvlan", R"(,"master":"up0")"), "ipam: is missing");
+  const auto behind = [](const std::string& interfaces) {
+    return bare("ipvlan", R"(,"prevResult":{"cniVersion":"1.1.0","interfaces":[)" + interfaces +
+                              R"(],"ips":[{"address":"198.51.100.9/24"}]})");
+  };
+  refuses(behind(""), "master: is missing");
+  refuses(behind(R"({"name":"a0"},{"name":"b0"})"), "master: is missing");
+  refuses(behind(R"({"name":"gone"})"), "master: link gone");
 }
 
 }  // namespace

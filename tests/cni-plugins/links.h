@@ -38,7 +38,7 @@ struct LinksTest : ::testing::Test {
       count += Ip::parse(entry.path().filename().string()).has_value();
     return count;
   }
-  void check_finds(const std::string& text, const Answer& added, const char* word) {
+  void check_finds(const std::string& text, const Answer& added, const std::string& word) {
     const Answer checked = runtime->check(text, added);
     EXPECT_EQ(checked.exit, 1);
     EXPECT_THAT(checked.msg(), ::testing::HasSubstr(word));
