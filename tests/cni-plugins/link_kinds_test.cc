@@ -1,5 +1,7 @@
 // The plugins for kinds of links that not every kernel has: for real where it has them, skipped with its own
 // word where it does not. What they ask of it is in tests/base/link_kinds_test.cc.
+#include "base/bridge.h"
+#include "base/tap.h"
 #include "tests/cni-plugins/links.h"
 
 namespace thalweg {
@@ -117,6 +119,64 @@ TEST_F(LinkKindsTest, IpvlanRefuses) {
   refuses(behind(""), "master: is missing");
   refuses(behind(R"({"name":"a0"},{"name":"b0"})"), "master: is missing");
   refuses(behind(R"({"name":"gone"})"), "master: link gone");
+}
+
+// ---- tap
+
+struct TapTest : LinkKindsTest {
+  void SetUp() override {
+    LinkKindsTest::SetUp();
+    if (!IsSkipped() && ::access("/dev/net/tun", R_OK | W_OK) != 0) GTEST_SKIP() << "no /dev/net/tun";
+  }
+};
+
+TEST_F(TapTest, AddCheckDel) {
+  auto& pod = runtime->pod.socket();
+  ASSERT_TRUE(nl::create_bridge(pod, {.name = "br0"}));
+  const auto tap = [&](const std::string& more) {
+    return config("tap", R"(,"bridge":"br0","mtu":1400)" + more);
+  };
+  const std::string text = tap(R"(,"multiQueue":true,"owner":1000,"group":0,"mac":"02:00:00:00:00:77")");
+  const Answer added = runtime->add(text);
+  ASSERT_EQ(added.exit, 0) << added.out;
+  EXPECT_EQ(eth0().kind, "tun");
+  EXPECT_EQ(eth0().mtu, 1400u);
+  EXPECT_EQ(nl::mac_str(eth0().mac), "02:00:00:00:00:77");
+  EXPECT_EQ(eth0().master, nl::link_by_name(pod, "br0")->index);
+  EXPECT_TRUE(eth0().up);
+  EXPECT_TRUE(has_address(runtime->pod, "eth0", "192.0.2.2"));
+  const nl::Tap have = nl::tap_of(pod, eth0().index).value();
+  EXPECT_TRUE(have.multi_queue);
+  EXPECT_EQ(have.owner, 1000u);
+  EXPECT_EQ(have.group, 0u);
+  check_finds(tap(R"(,"owner":1000,"group":0)"), added, "multiQueue");
+  check_finds(tap(R"(,"multiQueue":true,"group":0)"), added, "owner");
+  check_finds(tap(R"(,"multiQueue":true,"owner":1000)"), added, "group");
+  repeats_and_ends(text, added);
+  ASSERT_TRUE(nl::delete_link(pod, std::string("br0")));
+}
+
+TEST_F(TapTest, NobodysAndWithoutAddresses) {
+  const Answer added = runtime->add(bare("tap"));
+  ASSERT_EQ(added.exit, 0) << added.out;
+  EXPECT_TRUE(eth0().up);
+  const nl::Tap have = nl::tap_of(runtime->pod.socket(), eth0().index).value();
+  EXPECT_FALSE(have.owner || have.group || have.multi_queue);
+  repeats_and_ends(bare("tap"), added);
+}
+
+TEST_F(TapTest, Refuses) {
+  refuses(bare("tap", R"(,"owner":"root")"), "owner");
+  refuses(bare("tap", R"(,"group":-1)"), "group");
+  refuses(bare("tap", R"(,"mac":"nonsense")"), "mac");
+  refuses(bare("tap", R"(,"bridge":"a/b")"), "bridge");
+  // Found out only when the device is made.
+  refuses(bare("tap", R"(,"bridge":"gone")"), "bridge: link gone");
+  refuses(bare("tap", R"(,"mtu":9)"), "mtu 9");
+  refuses(bare("tap", R"(,"ipam":{"type":"absent"})"), "CNI_PATH");
+  const std::string labelled = bare("tap", R"(,"selinuxContext":"system_u:object_r:tun_t:s0")");
+  EXPECT_EQ(runtime->add(labelled).code(), 2);
+  EXPECT_EQ(runtime->del(labelled).exit, 0);
 }
 
 }  // namespace
