@@ -144,7 +144,7 @@ Result<> set(nl::Socket& netfilter, nft::Family family, const Request& request, 
 Result<> remove_if(const std::function<bool(const std::string&)>& unwanted) {
   auto netfilter = TRY(nft::open_netfilter());
   for (const nft::Family family : kFamilies)
-    TRY(nft::remove_rules(netfilter, family, kTable, kOwn, unwanted));
+    TRY(nft::remove_rules(netfilter, family, kTable, {kOwn}, unwanted));
   return {};
 }
 

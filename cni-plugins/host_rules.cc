@@ -141,9 +141,9 @@ Result<> HostRules::set(const std::string& owner, const std::vector<Purpose>& pu
 
 Result<> HostRules::remove_if(const std::vector<Purpose>& purposes,
                               const std::function<bool(const std::string&)>& unwanted) {
-  for (const Purpose purpose : purposes)
-    TRY(nft::remove_rules(netfilter_, family_of(purpose), kTable, chain_of(purpose), unwanted));
-  return {};
+  std::vector<std::string> chains;
+  for (const Purpose purpose : purposes) chains.emplace_back(chain_of(purpose));
+  return nft::remove_rules(netfilter_, family_of(purposes.front()), kTable, chains, unwanted);
 }
 
 Result<> HostRules::remove(const std::string& owner, const std::vector<Purpose>& purposes) {

@@ -1,4 +1,5 @@
 // The multi-call binary: the name it is called by (a hard link in the CNI bin directory) picks the plugin.
+#include <malloc.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -72,6 +73,7 @@ int run_typed(std::string_view flag, std::string_view value) {
 
 int main(int count, char** argv) {
   using namespace thalweg::cni;
+  ::mallopt(M_ARENA_MAX, 1);  // the threads that enter namespaces live for one call: no heap of their own
   if (count > 1 && std::getenv("CNI_COMMAND") == nullptr) return run_typed(argv[1], count > 2 ? argv[2] : "");
   if (isatty(STDIN_FILENO) && std::getenv("CNI_COMMAND") == nullptr) return run_typed("--help", "");
   std::string_view name = argv[0] ? argv[0] : "";

@@ -22,7 +22,7 @@ class AddressStore {
   static Result<std::optional<AddressStore>> open_existing(const std::string& data_dir,
                                                            const std::string& network);
 
-  // False: somebody has it. The file is there whole or not at all, whatever ends this process.
+  // False: somebody has it.
   Result<bool> reserve(const Ip& ip, const Attachment& owner);
   Result<> remember_last(size_t range_set, const Ip& ip);
   std::optional<Ip> last(size_t range_set) const;
@@ -31,9 +31,9 @@ class AddressStore {
     Ip ip;
     Attachment owner;  // ifname "": written by a release before 0.7 of the reference
   };
-  // In no order. A file without an owner is none: its writer was ended in the middle (reserve() takes it
-  // over).
-  Result<std::vector<Given>> given() const;
+  // In no order. A file without an owner is nobody's, and removed: its writer was ended in the middle, since
+  // whoever writes holds the lock.
+  Result<std::vector<Given>> given();
   Result<> release(const Ip& ip);
 
  private:

@@ -85,8 +85,7 @@ Outcome<Ip> give(AddressStore& store, const RangeSet& set, size_t number, std::o
   return *wanted;
 }
 
-Outcome<> check_has_none(const AddressStore& store, const std::vector<RangeSet>& sets,
-                         const Attachment& owner) {
+Outcome<> check_has_none(AddressStore& store, const std::vector<RangeSet>& sets, const Attachment& owner) {
   for (const auto& given : TRY(under(kIoFailure, store.given())))
     if (owns(given.owner, owner))
       for (const RangeSet& set : sets)
@@ -153,7 +152,7 @@ Outcome<> gc(const Request& request) {
 
 Outcome<> check(const Request& request) {
   const Config config = TRY(read_config(request));
-  const AddressStore store = TRY(open_store(config, request));
+  AddressStore store = TRY(open_store(config, request));
   for (const auto& given : TRY(under(kIoFailure, store.given())))
     if (owns(given.owner, {request.container_id, request.ifname})) return {};
   return refuse(kPluginFailure,
@@ -163,8 +162,7 @@ Outcome<> check(const Request& request) {
 // Full is not broken, but ADD would fail: 51 where there is none, 50 would say that pods are cut off.
 Outcome<> status(const Request& request) {
   const Config config = TRY(read_config(request));
-  const AddressStore store =
-      TRY(under(kNotAvailableLimited, AddressStore::open(config.data_dir, request.network)));
+  AddressStore store = TRY(under(kNotAvailableLimited, AddressStore::open(config.data_dir, request.network)));
   auto given = TRY(under(kNotAvailableLimited, store.given()));
   for (const RangeSet& set : config.sets) {
     const auto is_free = [&](const Ip& ip) -> Result<bool> {

@@ -139,14 +139,15 @@ Result<std::vector<Placed>> rules(nl::Socket& netfilter, Family family, const st
 }
 
 Result<> remove_rules(nl::Socket& netfilter, Family family, const std::string& table,
-                      const std::string& chain,
+                      const std::vector<std::string>& chains,
                       const std::function<bool(const std::string& comment)>& unwanted) {
   constexpr int kTries = 20;
   Result<> done;
   for (int i = 0; i < kTries; ++i) {
     Change change(family, table);
-    for (const Placed& rule : TRY(rules(netfilter, family, table, chain)))
-      if (unwanted(rule.comment)) change.remove(rule);
+    for (const std::string& chain : chains)
+      for (const Placed& rule : TRY(rules(netfilter, family, table, chain)))
+        if (unwanted(rule.comment)) change.remove(rule);
     if (change.empty()) return {};
     done = change.commit(netfilter);
     if (done || done.error().code != ENOENT) return done;

@@ -62,10 +62,10 @@ Result<nl::Socket> open_netfilter();
 Result<std::vector<Placed>> rules(nl::Socket& netfilter, Family family, const std::string& table,
                                   const std::string& chain = "");
 
-// Those of the chain whose comments are unwanted. Somebody else may remove one between our look and our
-// change: then we look again.
+// Those of the chains whose comments are unwanted, at once. Somebody else may remove one between our look and
+// our change: then we look again.
 Result<> remove_rules(nl::Socket& netfilter, Family family, const std::string& table,
-                      const std::string& chain,
+                      const std::vector<std::string>& chains,
                       const std::function<bool(const std::string& comment)>& unwanted);
 
 inline constexpr size_t kMaxComment = 253;  // bytes

@@ -169,18 +169,20 @@ TEST_F(Ipam, GcKeepsTheValidOnes) {
 
 TEST_F(Ipam, AnEmptyFileIsNobodys) {
   call("ADD", config(kFour));
-  std::ofstream(folder + "/data/net/192.0.2.3").close();     // the reference, ended between open and write
-  std::ofstream(folder + "/data/net/.new") << "c9\r\neth0";  // ours, ended before rename
+  for (const char* ip : {"192.0.2.3", "192.0.2.5"})  // writers ended between open and write
+    std::ofstream(folder + "/data/net/" + ip).close();
   EXPECT_EQ(address(call("ADD", config(kFour), "c2")), "192.0.2.3/29");
-  EXPECT_FALSE(std::filesystem::exists(folder + "/data/net/.new"));
+  EXPECT_EQ(call("DEL", config(kFour), "c2").exit, 0);
+  EXPECT_EQ(given(), 1u);
 }
 
 TEST_F(Ipam, ALinkInTheFolderIsNotFollowed) {
   call("ADD", config(kFour));
-  std::filesystem::create_symlink(folder + "/victim", folder + "/data/net/.new");
-  EXPECT_EQ(call("ADD", config(kFour), "c2").exit, 0);
+  std::filesystem::create_symlink(folder + "/victim", folder + "/data/net/192.0.2.3");
+  std::filesystem::remove(folder + "/data/net/last_reserved_ip.0");
+  std::filesystem::create_symlink(folder + "/victim", folder + "/data/net/last_reserved_ip.0");
+  EXPECT_EQ(call("ADD", config(kFour), "c2").exit, 1);
   EXPECT_FALSE(std::filesystem::exists(folder + "/victim"));
-  EXPECT_FALSE(std::filesystem::is_symlink(folder + "/data/net/.new"));
 }
 
 TEST_F(Ipam, ManyAtOnceGetDifferentOnes) {
