@@ -259,12 +259,9 @@ Outcome<> check_port(nl::Socket& host, const nl::Link& bridge, const nl::Link& p
 }
 
 Outcome<> check_rules(const Request& request, const Config& config) {
-  auto rules = TRY(HostRules::open());
-  for (const auto& [wanted, purpose] :
-       {std::pair{config.masquerade, Purpose::Masquerade}, {config.spoof_check, Purpose::SpoofCheck}})
-    if (wanted && TRY(rules.count(owner_of(request), purpose)) == 0)
-      return refuse(kPluginFailure, purpose == Purpose::Masquerade ? "its ipMasq rules are missing"
-                                                                   : "its macspoofchk rule is missing");
+  if (config.masquerade) TRY(check_masquerade(request));
+  if (config.spoof_check && TRY(TRY(HostRules::open()).count(owner_of(request), Purpose::SpoofCheck)) == 0)
+    return refuse(kPluginFailure, "its macspoofchk rule is missing");
   return {};
 }
 

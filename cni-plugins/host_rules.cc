@@ -188,6 +188,11 @@ Result<> collect_masquerade(const Request& request) {
   .collect(request.network, request.valid_attachments, {Purpose::Masquerade});
 }
 
+Outcome<> check_masquerade(const Request& request) {
+  if (TRY(TRY(HostRules::open()).count(owner_of(request), Purpose::Masquerade)) != 0) return {};
+  return refuse(kPluginFailure, "its ipMasq rules are missing");
+}
+
 Outcome<> check_backend(std::string_view option, const std::string& backend, bool say) {
   if (backend.empty() || backend == "nftables") return {};
   if (backend != "iptables")

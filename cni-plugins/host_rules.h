@@ -53,6 +53,7 @@ class HostRules {
 Result<> add_masquerade(const Request& request, const CniResult& result);
 Result<> remove_masquerade(const Request& request);
 Result<> collect_masquerade(const Request& request);
+Outcome<> check_masquerade(const Request& request);
 // "iptables" is done with nftables, too, and that is said once, on stderr, at ADD. Anything else is an error.
 Outcome<> check_backend(std::string_view option, const std::string& backend, bool say);
 

@@ -32,6 +32,7 @@ OPTIONS
     Only without CNI_COMMAND:
     --help, -h    print this text
     --version     print the version
+    --list        print the plugins' names, one a line
     --completion bash
                   print a completion script for bash: source it, or install it
 
@@ -41,7 +42,7 @@ CONFIGURATION
 EXIT STATUS
     0 done   1 failed: the error object says why   2 bad usage
 )";
-constexpr const char* kCompletion = "complete -W '--help -h --version --completion' thalweg-cni\n";
+constexpr const char* kCompletion = "complete -W '--help -h --version --list --completion' thalweg-cni\n";
 
 bool print_help() {
   bool written = std::fputs(kHelp, stdout) >= 0;
@@ -51,12 +52,21 @@ bool print_help() {
   return written && std::fputs(kHelpRest, stdout) >= 0;
 }
 
+bool print_names() {
+  bool written = true;
+#define PLUGIN(symbol, name, what) written &= std::puts(name) >= 0;
+#include "cni-plugins/plugins.def"
+#undef PLUGIN
+  return written;
+}
+
 // Somebody typed it: a runtime always sets CNI_COMMAND.
 int run_typed(std::string_view flag, std::string_view value) {
   if (flag == "--help" || flag == "-h") return !print_help();
   if (flag == "--version") return std::printf("thalweg-cni %s\n", THALWEG_VERSION) < 0;
+  if (flag == "--list") return !print_names();
   if (flag == "--completion" && value == "bash") return std::fputs(kCompletion, stdout) < 0;
-  constexpr std::string_view kFlags[] = {"--help", "--version", "--completion"};
+  constexpr std::string_view kFlags[] = {"--help", "--version", "--list", "--completion"};
   if (flag == "--completion") {
     std::fprintf(stderr, "thalweg-cni: --completion: bash is the only shell\n");
   } else {

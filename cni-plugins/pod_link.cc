@@ -1,6 +1,7 @@
 #include "cni-plugins/pod_link.h"
 
 #include "cni-plugins/delegate.h"
+#include "cni-plugins/host_rules.h"
 #include "cni-plugins/pod_interface.h"
 
 namespace thalweg::cni {
@@ -62,12 +63,14 @@ Outcome<CniResult> add(const Request& request, const PodLink& link) {
     if (link.make) (void)unmake(at, request, link);
   });
   Undo release([&] {
+    if (link.masquerade) (void)remove_masquerade(request);
     if (!link.ipam.empty()) (void)delegate(Verb::Del, request, link.ipam);
   });
   if (!link.ipam.empty() || link.chained) TRY(take_addresses(request, link, result));
   if (link.notify) TRY(notify_neighbours(at, request.ifname));
   if (link.make) TRY(configure(at.netns, at.pod, request.ifname, result));
   if (link.finish) TRY(link.finish(at, result));
+  if (link.masquerade) TRY(add_masquerade(request, result));
   if (!link.dns.empty()) result.dns = link.dns;
   unlink.keep(), release.keep();
   return result;
@@ -82,6 +85,7 @@ Outcome<> del(const Request& request, const PodLink& link) {
     Places at = TRY(places_of(std::move(*netns)));
     removed = unmake(at, request, link);
   }
+  if (link.masquerade) TRY(remove_masquerade(request));
   if (!link.ipam.empty()) TRY(delegate(Verb::Del, request, link.ipam));
   return removed;
 }
@@ -89,6 +93,7 @@ Outcome<> del(const Request& request, const PodLink& link) {
 Outcome<> check(const Request& request, const PodLink& link) {
   Places at = TRY(places_of(TRY(open_netns(request))));
   if (!link.ipam.empty()) TRY(delegate(Verb::Check, request, link.ipam));
+  if (link.masquerade) TRY(check_masquerade(request));
   if (!link.make) return {};
   const Interface* said = find_interface(*request.previous, request.ifname, request.netns);
   if (!said) return refuse(kInvalidConfig, fmt::format("prevResult: {} is not in it", request.ifname));
@@ -104,6 +109,7 @@ Outcome<> check(const Request& request, const PodLink& link) {
 
 // GC, STATUS: links go with their namespaces, addresses are the IPAM plugin's.
 Outcome<> pass_on(const Request& request, const PodLink& link) {
+  if (link.masquerade && request.verb == Verb::Gc) TRY(collect_masquerade(request));
   return link.ipam.empty() ? Outcome<>() : delegate(request.verb, request, link.ipam);
 }
 

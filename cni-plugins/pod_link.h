@@ -23,6 +23,7 @@ struct PodLink {
   std::string ipam;                  // the plugin; "": none, and the link is up without addresses
   std::optional<CniResult> chained;  // its addresses and routes, instead of an IPAM plugin's
   boost::json::object dns;           // empty: the IPAM plugin's
+  bool masquerade = false;           // what leaves its subnets goes out with the host's address (ipMasq)
   bool notify = false;               // tells its neighbours of its MAC address as it comes up
 
   // Makes the link, in the container under CNI_IFNAME; a failure leaves none. Empty: there is no link, only

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cni-plugins/delegate.h"
+#include "cni-plugins/host_rules.h"
 #include "cni-plugins/plugins.h"
 #include "cni-plugins/pod_interface.h"
 #include "cni-plugins/pod_link.h"
@@ -92,16 +93,13 @@ Outcome<> check_host(Places& at, const Request& request, const nl::Link& pod) {
 Outcome<PodLink> read(const Request& request) {
   Fields fields(request.config);
   const auto mtu = static_cast<uint32_t>(fields.number("mtu", 0, 65'535).value_or(0));
-  const bool masquerade = fields.flag("ipMasq");
   const std::string masquerade_backend = fields.text("ipMasqBackend");
   PodLink link = read_pod_link(fields, "veth", true);
+  link.masquerade = fields.flag("ipMasq");
   TRY(fields.done());
+  TRY(check_backend("ipMasqBackend", masquerade_backend, request.verb == Verb::Add));
   link.make = [&request, mtu](Places& at) { return make_pair(at, request, mtu); };
-  link.finish = [&request, masquerade, masquerade_backend](Places& at, CniResult& result) -> Outcome<> {
-    TRY(join(at, request, result));
-    (void)masquerade, (void)masquerade_backend;  // here the rules of ipMasq will be set
-    return {};
-  };
+  link.finish = [&request](Places& at, CniResult& result) { return join(at, request, result); };
   link.check = [&request](Places& at, const nl::Link& pod) { return check_host(at, request, pod); };
   return link;
 }

@@ -62,7 +62,31 @@ TEST_F(LinksTest, PtpCheckSeesTheHostsSide) {
   check_finds(config("ptp"), added, "is down");
 }
 
+TEST_F(LinksTest, PtpIpMasq) {
+  World world(*runtime, "cnilw");
+  const std::string masked = config("ptp", R"(,"ipMasq":true)");
+  const auto reaches = [&](const char* ip) {
+    return run_in(runtime->pod, fmt::format("ping -c1 -W1 {}", ip)) == 0;
+  };
+  ASSERT_EQ(runtime->add(config("ptp")).exit, 0);
+  EXPECT_FALSE(reaches("203.0.113.2")) << "the world answers without masquerade: the test shows nothing";
+  EXPECT_EQ(runtime->del(config("ptp")).exit, 0);
+  const Answer added = runtime->add(masked);
+  ASSERT_EQ(added.exit, 0) << added.out;
+  EXPECT_TRUE(reaches("203.0.113.2"));
+  EXPECT_TRUE(reaches("2001:db8:ffff::2"));
+  EXPECT_EQ(runtime->check(masked, added).exit, 0);
+  EXPECT_EQ(run_in(runtime->host, "nft flush chain inet thalweg-cni ipmasq"), 0);
+  check_finds(masked, added, "ipMasq");
+  EXPECT_EQ(runtime->del(masked).exit, 0);
+  ASSERT_EQ(runtime->add(masked).exit, 0);
+  const std::string nobody = Runtime::with(masked, "cni.dev/valid-attachments", boost::json::array{});
+  EXPECT_EQ(runtime->call({.command = "GC", .config = nobody}).exit, 0);
+  EXPECT_EQ(run_in(runtime->host, "sh -c 'nft list table inet thalweg-cni | grep -q c1'"), 1);
+}
+
 TEST_F(LinksTest, PtpRefuses) {
+  refuses(config("ptp", R"(,"ipMasqBackend":"ebpf")"), "ipMasqBackend");
   refuses(bare("ptp"), "ipam: is missing");
   refuses(config("ptp", R"(,"mtu":-1)"), "mtu");
   refuses(config("ptp", R"(,"ipMasq":"yes")"), "ipMasq");
