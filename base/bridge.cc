@@ -61,15 +61,6 @@ Result<> create_bridge(Socket& socket, const Bridge& bridge) {
   return context(socket.transact(message), "create bridge {}", bridge.name);
 }
 
-Result<> set_promiscuous(Socket& socket, uint32_t index, bool on) {
-  Message message(RTM_NEWLINK);
-  auto& header = message.header<ifinfomsg>();
-  header.ifi_index = static_cast<int>(index);
-  header.ifi_change = IFF_PROMISC;
-  header.ifi_flags = on ? IFF_PROMISC : 0;
-  return context(socket.transact(message), "set link {} promiscuous {}", index, on ? "on" : "off");
-}
-
 Result<> join_bridge(Socket& socket, const BridgePort& port) {
   Message message(RTM_NEWLINK);
   auto& header = message.header<ifinfomsg>();

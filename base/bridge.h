@@ -15,7 +15,6 @@ struct Bridge {
   bool vlan_filtering = false;
 };
 Result<> create_bridge(Socket& socket, const Bridge& bridge);
-Result<> set_promiscuous(Socket& socket, uint32_t index, bool on);
 
 // A link becomes a port of the bridge, and is up.
 struct BridgePort {

@@ -1,5 +1,6 @@
 // bridge: the container's interface is a veth's end, the other end a port of a bridge of the host.
 #include "base/bridge.h"
+#include "base/link_settings.h"
 
 #include <unistd.h>
 

@@ -1,13 +1,11 @@
 #include "cni-plugins/ipam/address_store.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <unistd.h>
 
-#include <memory>
-
 #include "base/file.h"
+#include "base/folder.h"
 
 namespace thalweg::cni {
 
@@ -102,13 +100,11 @@ std::optional<Ip> AddressStore::last(size_t range_set) const {
 }
 
 Result<std::vector<AddressStore::Given>> AddressStore::given() {
-  const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(folder_.c_str()), ::closedir);
-  if (!folder) return fail_errno(errno, "open {}", folder_);
   std::vector<Given> out;
-  while (const dirent* entry = ::readdir(folder.get())) {
-    const auto ip = Ip::parse(entry->d_name);
+  for (const std::string& name : TRY(list_files(folder_))) {
+    const auto ip = Ip::parse(name);
     if (!ip) continue;  // the lock, the last ones, and what is none of ours
-    const auto text = read_file(fmt::format("{}/{}", folder_, entry->d_name), kMaxRecord);
+    const auto text = read_file(fmt::format("{}/{}", folder_, name), kMaxRecord);
     if (!text) return std::unexpected(text.error());
     const std::string record = trimmed(*text);
     if (record.empty()) {

@@ -41,7 +41,7 @@ def conflist(name, prefix):
     return {"cniVersion": "1.0.0", "name": name, "plugins": [
         {"type": "bridge", "bridge": f"{name}br", "isGateway": True, "ipMasq": True, "hairpinMode": True,
          "ipam": {"type": "host-local", "ranges": [[{"subnet": f"{prefix}.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
-        {"type": "portmap", "capabilities": {"portMappings": True}}]}
+        {"type": "portmap", "capabilities": {"portMappings": True}}, {"type": "firewall"}, {"type": "tuning", "mtu": 1400}]}
 
 
 class Checks:
@@ -150,6 +150,8 @@ def nothing_left(checks, who):
     checks.that(not [name for network in NETWORKS for name in addresses_given(network)], f"{who}: every address is given back")
     checks.that(not [link for link in host_links() if link.startswith("veth")], f"{who}: no link is left")
     checks.that(not rules_of_containers(), f"{who}: no rule is left")
+    tuned = "/run/cni/tuning"
+    checks.that(not (os.path.isdir(tuned) and os.listdir(tuned)), f"{who}: no setting waits to be set back")
 
 
 # ---- podman
@@ -188,6 +190,7 @@ def with_podman(checks, root):
     checks.that(soon(lambda: fetch(first)), "podman: it answers at its address")
     checks.that(fetch("127.0.0.1:8081"), "podman: a published port answers on the loopback")
     checks.that(fetch("10.231.1.1:8081"), "podman: … and at the host's address")
+    checks.that("mtu 1400" in podman("exec", "web", "ip", "link", "show", "eth0"), "podman: its interface is tuned")
     podman.run("both", "--network", "tw1,tw2")
     checks.that(podman.address("both", "tw2").startswith("10.231.2."), "podman: a container in two networks")
     checks.that(podman("exec", "both", "ip", "-4", "-o", "addr").count("inet 10.231.") == 2, "podman: … has both addresses")
